@@ -1,0 +1,89 @@
+# Sibyl: `make demo` shows the main job, `make test` proves it. `make help` lists the rest.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PYTHON_READY := .venv/.ready
+NODE_READY := node_modules/.ready
+BROWNIE_READY := .venv-brownie/.ready
+
+$(PYTHON_READY): requirements.lock pyproject.toml
+	@scripts/setup python
+	@touch $@
+
+$(NODE_READY): package-lock.json
+	@scripts/setup node
+	@touch $@
+
+$(BROWNIE_READY): requirements-brownie.lock
+	@scripts/setup brownie
+	@touch $@
+
+##@ The two commands
+.PHONY: demo test
+demo: $(PYTHON_READY) $(NODE_READY) ## paid requests with real pictures, answered on a chain of your own
+	@$(BIN)/sibyl demo
+
+test: test-unit test-forge test-contracts test-integration test-e2e ## every test
+	@echo "all tests passed"
+
+##@ Parts of the tests
+.PHONY: test-unit test-integration test-e2e test-forge test-contracts
+test-unit: $(PYTHON_READY) $(NODE_READY) ## one piece at a time, network blocked
+	@$(BIN)/pytest tests/unit
+
+test-integration: $(PYTHON_READY) $(NODE_READY) ## real parts on loopback: anvil, store, workers
+	@$(BIN)/pytest tests/integration
+
+test-e2e: $(PYTHON_READY) $(NODE_READY) ## sibyl as a process
+	@$(BIN)/pytest tests/e2e
+
+test-forge: $(NODE_READY) ## contracts: behaviour, fuzz, invariants
+	@npx --no-install forge test
+
+test-contracts: $(NODE_READY) $(BROWNIE_READY) ## contracts through Brownie
+	@scripts/brownie test tests/contracts
+
+##@ Daily work
+.PHONY: up lint format abi lock kubo clean help setup
+setup: $(PYTHON_READY) $(NODE_READY) ## make the environments and nothing else
+
+up: setup ## everything on one machine until Ctrl-C
+	@$(BIN)/sibyl up
+
+lint: $(PYTHON_READY) $(NODE_READY) ## every checker, as CI runs them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	npx --no-install forge fmt --check
+	npx --no-install solhint --max-warnings 0 'contracts/**/*.sol'
+	node scripts/abi.mjs --check
+
+format: setup ## let the formatters write
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	npx --no-install forge fmt
+
+abi: $(NODE_READY) ## compile the contracts and refresh oracle/chain/abi
+	@node scripts/abi.mjs
+
+lock: $(PYTHON_READY) ## resolve the Python locks anew
+	@scripts/lock
+
+kubo: ## build a real Kubo into .cache/kubo (needs Go); the content tests then run on it too
+	@scripts/kubo
+
+clean: ## remove what the targets made, environments included
+	rm -rf .venv .venv-brownie .tools .cache .sibyl node_modules build out cache reports
+
+##@ Measurements (figures, and one line of JSON last)
+.PHONY: bench-pipeline
+bench-pipeline: setup ## requests settled per second, overhead, memory
+	@$(BIN)/python -m tests.benchmarks.pipeline
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,107 @@
+"""Intake: a confirmed request's picture is fetched, verified, checked and spooled, or it fails for a reason."""
+
+from __future__ import annotations
+
+import asyncio
+
+from oracle.domain import FailureReason, RequestStatus
+from oracle.errors import PermanentFailure, Retryable
+from oracle.pipeline.duty import Bell, backoff
+from oracle.pipeline.models import ModelCatalogue
+from oracle.ports import Clock, ContentStore, ImageInspector, Move, RequestRow, RequestStore, Spool
+from oracle.telemetry import logger, short
+
+log = logger("intake")
+
+
+class Intake:
+    """CONFIRMED -> READY or FAILED, many at once; a slow picture never holds up the others."""
+
+    name = "intake"
+
+    def __init__(
+        self,
+        *,
+        store: RequestStore,
+        content: ContentStore,
+        inspector: ImageInspector,
+        spool: Spool,
+        models: ModelCatalogue,
+        clock: Clock,
+        bell: Bell,
+        downstream: Bell,
+        failures: Bell,
+        concurrency: int,
+        max_bytes: int,
+        timeout: float,
+        margin: float,
+    ) -> None:
+        self.bell = bell
+        self._store, self._content, self._inspector, self._spool = store, content, inspector, spool
+        self._models, self._clock, self._downstream, self._failures = models, clock, downstream, failures
+        self._concurrency, self._max_bytes, self._timeout, self._margin = concurrency, max_bytes, timeout, margin
+        self._running: dict[bytes, asyncio.Task[Move]] = {}
+        self.coming: dict[int, int] = {}  # requests of each model that are between CONFIRMED and READY
+
+    async def step(self) -> bool:
+        """Start what there is room for, wait for the first to end, commit all that ended in one transaction."""
+        waiting = await self._store.select(
+            [RequestStatus.CONFIRMED], due=self._clock.now(), limit=4 * self._concurrency
+        )
+        fresh = [row for row in waiting if row.request_id not in self._running]
+        for row in fresh[: self._concurrency - len(self._running)]:
+            self._running[row.request_id] = asyncio.create_task(self._take(row))
+        self.coming = {}
+        for row in waiting:
+            self.coming[row.request.model_id] = self.coming.get(row.request.model_id, 0) + 1
+        if not self._running:
+            return False
+        # While a place is free, new requests must not wait for a slow picture: look again soon.
+        room = len(self._running) < self._concurrency
+        done, _ = await asyncio.wait(
+            self._running.values(), return_when=asyncio.FIRST_COMPLETED, timeout=0.05 if room else None
+        )
+        moves = [task.result() for task in done]
+        if moves:
+            await self._store.move(moves, expected=[RequestStatus.CONFIRMED])
+            for move in moves:
+                del self._running[move.request_id]
+            self._downstream.ring()
+            if any(move.to is RequestStatus.FAILED for move in moves):
+                self._failures.ring()
+        return True
+
+    async def close(self) -> None:
+        """Stop what is running; its requests are still CONFIRMED and will be taken again."""
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        self._running.clear()
+
+    async def _take(self, row: RequestRow) -> Move:
+        blame = FailureReason.MODEL_UNAVAILABLE
+        try:
+            await self._models.resolve(row.request.model_id)
+            blame = FailureReason.IMAGE_UNAVAILABLE
+            slack = row.request.deadline - self._margin - self._clock.now()
+            if slack <= 0:
+                raise PermanentFailure("too little time was left before the deadline", reason=blame)
+            cid = row.request.image_cid
+            data = await self._content.fetch(cid, limit=self._max_bytes, timeout=min(self._timeout, slack))
+            facts = await self._inspector.inspect(data)
+            await self._spool.put(cid, data)
+            return Move(row.request_id, RequestStatus.READY, image=facts, attempts=0, not_before=0.0)
+        except PermanentFailure as error:
+            log.info("request %s fails: %s", short(row.request_id), error)
+            return _failed(row, error.reason, error)
+        except Retryable as error:
+            attempts = row.attempts + 1
+            again = self._clock.now() + backoff(attempts)
+            if again >= row.request.deadline - self._margin:
+                return _failed(row, blame, error)
+            log.info("request %s waits for another try: %s", short(row.request_id), error)
+            return Move(row.request_id, RequestStatus.CONFIRMED, attempts=attempts, not_before=again, detail=str(error))
+
+
+def _failed(row: RequestRow, reason: FailureReason, error: Exception) -> Move:
+    return Move(row.request_id, RequestStatus.FAILED, failure=reason, detail=str(error), attempts=0, not_before=0.0)

@@ -1,0 +1,151 @@
+"""The composition root: the only place that names adapters. It wires the duties together and keeps them running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from oracle.chain.checks import verify_deployment, verify_operator
+from oracle.chain.coordinator import CoordinatorReader
+from oracle.chain.deployment import account_of, coordinator_address, fee_policy
+from oracle.chain.rpc import Rpc
+from oracle.chain.scanner import Scanner
+from oracle.chain.sender import EthereumReportSender
+from oracle.compute.local import LocalBackend
+from oracle.content.images import ChildProcessInspector
+from oracle.content.ipfs import IpfsContentStore
+from oracle.content.spool import DirectorySpool
+from oracle.pipeline.batcher import BatchLimits
+from oracle.pipeline.clock import ChainClock
+from oracle.pipeline.duty import Bell, Duty, keep
+from oracle.pipeline.follower import Follower
+from oracle.pipeline.intake import Intake
+from oracle.pipeline.models import ModelCatalogue
+from oracle.pipeline.runner import Runner
+from oracle.pipeline.settler import Settler
+from oracle.settings import Settings
+from oracle.store import SqliteRequestStore
+from oracle.telemetry import logger
+
+log = logger("service")
+
+LOOK = 1.0  # seconds after which a duty looks for work that no bell announced (retries that came due)
+
+
+@asynccontextmanager
+async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """A started oracle; the value waits for ever, or raises the ConfigurationError that ended a duty.
+
+    Raises ConfigurationError (its leaves say what is wrong and what to do) when a start-up check fails.
+    """
+    address = coordinator_address(settings)
+    account = account_of("operator", settings)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        rpc = Rpc(settings.rpc_url, timeout=settings.rpc_timeout)
+        stack.push_async_callback(rpc.close)
+        chain_id = await verify_deployment(rpc, address, settings.chain_id)
+        await verify_operator(rpc, address, account.address)
+        chain = CoordinatorReader(rpc, address, chain_id)
+        store = SqliteRequestStore(settings.database)
+        stack.push_async_callback(store.close)
+        genesis = await chain.block(0)
+        await store.bind(chain_id, address, genesis.hash if genesis else b"\0" * 32)
+
+        content = IpfsContentStore(settings.ipfs_api)
+        stack.push_async_callback(content.close)
+        inspector = ChildProcessInspector(
+            children=settings.image_checkers, max_bytes=settings.image_max_bytes, max_pixels=settings.image_max_pixels
+        )
+        stack.push_async_callback(inspector.close)
+        spool = DirectorySpool(settings.spool)
+        backend = LocalBackend(settings.data_dir / "work", workers=settings.workers, threads=settings.worker_threads)
+        stack.push_async_callback(backend.close)
+        await backend.start()
+
+        clock = ChainClock()
+        sender = EthereumReportSender(rpc, account, address, chain_id, fee_policy(settings))
+        models = ModelCatalogue(
+            chain=chain, content=content, spool=spool, backend=backend, clock=clock, timeout=settings.fetch_timeout
+        )
+        settler = Settler(
+            store=store,
+            chain=chain,
+            sender=sender,
+            spool=spool,
+            clock=clock,
+            confirmations=settings.confirmations,
+            items=settings.report_items,
+            in_flight=settings.reports_in_flight,
+            replace_after=settings.replace_after,
+        )
+        to_intake, to_runner = Bell(), Bell()
+        intake = Intake(
+            store=store,
+            content=content,
+            inspector=inspector,
+            spool=spool,
+            models=models,
+            clock=clock,
+            bell=to_intake,
+            downstream=to_runner,
+            failures=settler.bell,
+            concurrency=settings.intake_concurrency,
+            max_bytes=settings.image_max_bytes,
+            timeout=settings.fetch_timeout,
+            margin=settings.deadline_margin,
+        )
+        stack.push_async_callback(intake.close)
+        runner = Runner(
+            store=store,
+            backend=backend,
+            content=content,
+            spool=spool,
+            models=models,
+            clock=clock,
+            bell=to_runner,
+            downstream=settler.bell,
+            upstream=to_intake,
+            coming=lambda: intake.coming,
+            limits=BatchLimits(
+                settings.batch_items, settings.batch_bytes, settings.batch_linger, slack=4 * settings.deadline_margin
+            ),
+            timeout=settings.compute_timeout,
+            margin=settings.deadline_margin,
+            max_attempts=settings.max_attempts,
+        )
+        stack.push_async_callback(runner.close)
+        await runner.recover()
+        scanner = Scanner(
+            chain,
+            store,
+            confirmations=settings.confirmations,
+            start_block=settings.start_block,
+            span=settings.scan_span,
+        )
+        follower = Follower(scanner=scanner, clock=clock, downstream=(to_intake, settler.bell))
+        duties: list[tuple[Duty, Callable[[], float]]] = [
+            (follower, lambda: settings.poll_interval),
+            (intake, lambda: LOOK),
+            (runner, lambda: LOOK),
+            (settler, lambda: min(LOOK, settings.poll_interval) if settler.in_flight else LOOK),
+        ]
+        tasks = [asyncio.create_task(keep(duty, idle=idle), name=duty.name) for duty, idle in duties]
+        stack.push_async_callback(_cancel, tasks)
+        log.info("the oracle runs", extra={"chain": chain_id, "coordinator": address, "operator": account.address})
+
+        async def ended() -> None:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+        yield ended
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,394 @@
+"""From a confirmed request to a settled one: intake, runner and settler over the real store and doubles of the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from doubles import (
+    FolderSpool,
+    MemoryChain,
+    MemoryContent,
+    PrefixInspector,
+    ScriptedBackend,
+    SteppedClock,
+    a_request,
+    block,
+    cid_of,
+    seen,
+    sevens,
+)
+
+from oracle.answers import ClassificationAnswer
+from oracle.domain import (
+    ComputeTask,
+    FailureReason,
+    ItemResult,
+    LogPosition,
+    OnChainStatus,
+    RequestSettled,
+    RequestStatus,
+    TaskResult,
+)
+from oracle.errors import ContentUnavailable, RpcUnavailable, WorkerLost
+from oracle.pipeline import settler as settler_module
+from oracle.pipeline.batcher import BatchLimits
+from oracle.pipeline.duty import Bell
+from oracle.pipeline.intake import Intake
+from oracle.pipeline.models import ModelCatalogue
+from oracle.pipeline.runner import Runner
+from oracle.pipeline.settler import Settler
+from oracle.store import SqliteRequestStore
+
+pytestmark = pytest.mark.unit
+
+NOW = 2_000_000_000.0
+WEIGHTS = b"weights"
+S = RequestStatus
+
+
+@dataclass
+class Oracle:
+    store: SqliteRequestStore
+    chain: MemoryChain
+    content: MemoryContent
+    backend: ScriptedBackend
+    spool: FolderSpool
+    clock: SteppedClock
+    intake: Intake
+    runner: Runner
+    settler: Settler
+    nonce: int = 0
+
+    async def ask(self, data: bytes, *, model_id: int = 1, deadline: float = 600, absent: bool = False) -> bytes:
+        image = cid_of(data) if absent else self.content.hold(data)
+        self.nonce += 1
+        request = a_request(self.nonce, image=image, deadline=int(NOW + deadline), model_id=model_id)
+        at = block(50)
+        await self.store.commit_scan([seen(request, at)], [at], at)
+        await self.store.confirm(50)
+        return request.request_id
+
+    async def run(self, steps: int = 30) -> None:
+        for _ in range(steps):
+            await self.intake.step()
+            await self.runner.step()
+            await asyncio.sleep(0.001)
+            await self.settler.step()
+
+    async def status(self, request_id: bytes) -> RequestStatus:
+        row = await self.store.get(request_id)
+        assert row is not None
+        return row.status
+
+
+def manifest(**changes: object) -> bytes:
+    document = json.loads((Path("provider_images/mnist/manifest.json")).read_text())
+    document["weights"] |= {"cid": cid_of(WEIGHTS).text, "sha256": cid_of(WEIGHTS).digest.hex(), "bytes": len(WEIGHTS)}
+    return json.dumps(document | changes).encode()
+
+
+Build = Callable[..., Oracle]
+
+
+@pytest.fixture
+async def build(tmp_path: Path) -> AsyncIterator[Build]:
+    built: list[Oracle] = []
+
+    def make(backend: ScriptedBackend | None = None, database: str = "one") -> Oracle:
+        content = MemoryContent()
+        content.hold(WEIGHTS)
+        models = {1: content.hold(manifest()), 2: content.hold(manifest(engine="abacus"))}
+        chain, clock = MemoryChain(models), SteppedClock(NOW)
+        spool = FolderSpool(tmp_path)
+        backend = backend or ScriptedBackend()
+        store = SqliteRequestStore(tmp_path / f"{database}.sqlite3")
+        catalogue = ModelCatalogue(chain=chain, content=content, spool=spool, backend=backend, clock=clock, timeout=5.0)
+        settler = Settler(
+            store=store, chain=chain, sender=chain, spool=spool, clock=clock,
+            confirmations=1, items=16, in_flight=2, replace_after=60.0,
+        )  # fmt: skip
+        upstream = Bell()
+        intake = Intake(
+            store=store, content=content, inspector=PrefixInspector(), spool=spool, models=catalogue, clock=clock,
+            bell=Bell(), downstream=Bell(), failures=settler.bell, concurrency=8, max_bytes=1000, timeout=5.0, margin=5.0,
+        )  # fmt: skip
+        runner = Runner(
+            store=store, backend=backend, content=content, spool=spool, models=catalogue, clock=clock,
+            bell=Bell(), downstream=settler.bell, upstream=upstream, coming=lambda: intake.coming,
+            limits=BatchLimits(linger=0.0), timeout=60.0, margin=5.0, max_attempts=3,
+        )  # fmt: skip
+        oracle = Oracle(store, chain, content, backend, spool, clock, intake, runner, settler)
+        built.append(oracle)
+        return oracle
+
+    yield make
+    for oracle in built:
+        await oracle.intake.close()
+        await oracle.runner.close()
+        await oracle.store.close()
+
+
+async def test_given_a_picture_when_the_pipeline_runs_then_the_pinned_result_and_the_chain_agree(build: Build) -> None:
+    oracle = build()
+    request_id = await oracle.ask(b"picture one")
+    await oracle.run()
+    assert await oracle.status(request_id) is S.FULFILLED
+    posted = oracle.chain.final[request_id]
+    assert posted.status is OnChainStatus.FULFILLED
+    assert posted.result_cid is not None
+    document = json.loads(oracle.content.files[posted.result_cid])
+    assert document["labels"][0] == {"index": 7, "label": "7", "probability": 0.9}
+    assert document["input"]["cid"] == cid_of(b"picture one").text
+    assert document["request"] == "0x" + request_id.hex()
+    assert ClassificationAnswer.decode(posted.answer).entries[0].class_index == 7
+
+
+async def test_given_forty_pictures_when_the_pipeline_runs_then_every_one_is_answered_once(build: Build) -> None:
+    oracle = build()
+    ids = [await oracle.ask(b"picture %d" % n) for n in range(40)]
+    await oracle.run(60)
+    assert {await oracle.status(i) for i in ids} == {S.FULFILLED}
+    assert len(oracle.chain.final) == 40
+    assert all(len(task.inputs) <= 16 for task in oracle.backend.submitted)
+    assert not any(receipt.skipped for receipt in oracle.chain.receipts.values())
+
+
+async def test_given_bytes_that_are_no_picture_when_taken_in_then_the_money_goes_back_with_the_reason(
+    build: Build,
+) -> None:
+    oracle = build()
+    request_id = await oracle.ask(b"a love letter")
+    await oracle.run()
+    assert await oracle.status(request_id) is S.REJECTED
+    assert oracle.chain.final[request_id].reason is FailureReason.IMAGE_UNREADABLE
+
+
+async def test_given_a_model_nobody_can_run_when_taken_in_then_it_fails_without_fetching_the_picture(
+    build: Build,
+) -> None:
+    oracle = build()
+    request_id = await oracle.ask(b"picture", model_id=2)
+    unknown = await oracle.ask(b"picture", model_id=9)
+    await oracle.run()
+    for each in (request_id, unknown):
+        assert oracle.chain.final[each].reason is FailureReason.MODEL_UNAVAILABLE
+    assert cid_of(b"picture") not in oracle.content.fetched
+
+
+async def test_given_a_picture_that_appears_late_when_tries_go_on_then_it_is_answered(build: Build) -> None:
+    oracle = build()
+    oracle.content.faults[cid_of(b"picture late")] = [ContentUnavailable("not yet"), ContentUnavailable("not yet")]
+    request_id = await oracle.ask(b"picture late")
+    for _ in range(6):
+        await oracle.run(3)
+        oracle.clock.time += 2
+    assert await oracle.status(request_id) is S.FULFILLED
+
+
+async def test_given_a_picture_that_never_appears_when_the_slack_is_gone_then_it_fails_before_the_deadline(
+    build: Build,
+) -> None:
+    oracle = build()
+    request_id = await oracle.ask(b"picture nowhere", absent=True, deadline=60)
+    while oracle.clock.time < NOW + 55 and await oracle.status(request_id) is not S.REJECTED:
+        await oracle.run(2)
+        oracle.clock.time += 5
+    assert oracle.chain.final[request_id].reason is FailureReason.IMAGE_UNAVAILABLE
+    assert oracle.clock.time < NOW + 60
+
+
+async def test_given_a_worker_that_dies_once_when_retried_then_the_members_run_alone_and_are_answered(
+    build: Build,
+) -> None:
+    deaths = iter([True])
+    backend = ScriptedBackend(script=lambda task: WorkerLost("killed") if next(deaths, False) else sevens(task))
+    oracle = build(backend)
+    ids = [await oracle.ask(b"picture %d" % n) for n in range(3)]
+    await oracle.run(5)
+    oracle.clock.time += 5
+    await oracle.run(20)
+    assert {await oracle.status(i) for i in ids} == {S.FULFILLED}
+    assert sorted(len(task.inputs) for task in backend.submitted) == [1, 1, 1, 3]
+    assert list(backend.settled.values()).count(False) == 1
+
+
+async def test_given_a_picture_that_kills_every_worker_when_its_tries_are_used_up_then_only_it_fails(
+    build: Build,
+) -> None:
+    def script(task: ComputeTask) -> TaskResult | Exception:
+        poison = any(source.image_cid == cid_of(b"picture poison") for source in task.inputs)
+        return WorkerLost("killed") if poison else sevens(task)
+
+    oracle = build(ScriptedBackend(script=script))
+    poison = await oracle.ask(b"picture poison")
+    good = [await oracle.ask(b"picture %d" % n) for n in range(5)]
+    for _ in range(8):
+        await oracle.run(4)
+        oracle.clock.time += 10
+    assert oracle.chain.final[poison].reason is FailureReason.COMPUTE_FAILED
+    assert {await oracle.status(i) for i in good} == {S.FULFILLED}
+
+
+async def test_given_a_result_for_other_requests_when_collected_then_it_is_refused(build: Build) -> None:
+    def script(task: ComputeTask) -> TaskResult:
+        honest = sevens(task)
+        stranger = ItemResult(b"\1" * 32, honest.items[0].labels)
+        return TaskResult(task.key, "liar", (stranger,), 1.0, 1.1, 0.1)
+
+    backend = ScriptedBackend(script=script)
+    oracle = build(backend)
+    request_id = await oracle.ask(b"picture")
+    for _ in range(8):
+        await oracle.run(4)
+        oracle.clock.time += 10
+    assert oracle.chain.final[request_id].reason is FailureReason.COMPUTE_FAILED
+    assert not any(backend.settled.values())
+
+
+async def test_given_a_backend_that_rejects_one_item_when_collected_then_its_neighbours_are_answered(
+    build: Build,
+) -> None:
+    def script(task: ComputeTask) -> TaskResult:
+        items = list(sevens(task).items)
+        items[0] = ItemResult(items[0].request_id, failure=FailureReason.IMAGE_UNREADABLE, detail="half a picture")
+        return TaskResult(task.key, "scripted-0", tuple(items), 1.0, 1.1, 0.1)
+
+    oracle = build(ScriptedBackend(script=script))
+    ids = [await oracle.ask(b"picture %d" % n) for n in range(3)]
+    await oracle.run()
+    assert sorted([await oracle.status(i) for i in ids]) == [S.FULFILLED, S.FULFILLED, S.REJECTED]
+
+
+async def test_given_a_store_that_is_down_when_results_are_pinned_then_the_work_is_not_done_again(
+    build: Build,
+) -> None:
+    oracle = build()
+    oracle.content.add_faults = [ContentUnavailable("down"), ContentUnavailable("down")]
+    request_id = await oracle.ask(b"picture")
+    await oracle.run()
+    assert await oracle.status(request_id) is S.FULFILLED
+    assert len(oracle.backend.submitted) == 1
+
+
+async def test_given_an_rpc_that_fails_after_the_report_was_saved_when_stepped_again_then_the_same_bytes_are_sent(
+    build: Build,
+) -> None:
+    oracle = build()
+    oracle.chain.broadcast_faults = [RpcUnavailable("gone")]
+    request_id = await oracle.ask(b"picture")
+    with pytest.raises(RpcUnavailable):
+        await oracle.run()
+    (saved,) = await oracle.store.open_reports()
+    assert await oracle.status(request_id) is S.POSTING
+    await oracle.run(3)
+    assert oracle.chain.broadcasts == [saved.report.transaction_hash]
+    assert await oracle.status(request_id) is S.FULFILLED
+
+
+async def test_given_a_report_that_is_not_mined_when_its_time_is_up_then_it_is_replaced_at_the_same_nonce(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = build()
+    oracle.chain.mining = False
+    request_id = await oracle.ask(b"picture")
+    await oracle.run()
+    (first,) = await oracle.store.open_reports()
+    monkeypatch.setattr(settler_module.time, "time", lambda: first.saved_at + 61)
+    await oracle.settler.step()
+    reports = await oracle.store.open_reports()
+    assert {stored.report.nonce for stored in reports} == {first.report.nonce}
+    assert max(stored.report.fees.max_fee for stored in reports) > first.report.fees.max_fee * 1.125
+    oracle.chain.mine()
+    await oracle.run(3)
+    assert await oracle.status(request_id) is S.FULFILLED
+    assert await oracle.store.open_reports() == []
+
+
+async def test_given_a_request_that_would_revert_the_report_when_sent_then_its_neighbours_are_posted_without_it(
+    build: Build,
+) -> None:
+    oracle = build()
+    ids = [await oracle.ask(b"picture %d" % n) for n in range(4)]
+    oracle.chain.poison = {ids[2]}
+    await oracle.run()
+    assert [await oracle.status(i) for i in ids] == [S.FULFILLED, S.FULFILLED, S.COMPUTED, S.FULFILLED]
+
+
+async def test_given_a_stranger_who_settled_first_when_our_report_lands_then_the_store_follows_the_chain(
+    build: Build,
+) -> None:
+    oracle = build()
+    oracle.chain.mining = False
+    request_id = await oracle.ask(b"picture")
+    await oracle.run()
+    oracle.chain.final[request_id] = RequestSettled(
+        request_id, OnChainStatus.REFUNDED, LogPosition(block(100), b"\2" * 32, 0)
+    )
+    oracle.chain.mine()
+    await oracle.run(3)
+    assert await oracle.status(request_id) is S.REFUNDED
+
+
+async def test_given_a_deadline_that_passes_when_nothing_was_posted_then_the_request_expires(build: Build) -> None:
+    backend = ScriptedBackend()
+    backend.gate.clear()
+    oracle = build(backend)
+    request_id = await oracle.ask(b"picture", deadline=100)
+    await oracle.run(5)
+    oracle.clock.time += 101
+    await oracle.settler.step()
+    assert await oracle.status(request_id) is S.EXPIRED
+    backend.gate.set()
+    await oracle.run(5)
+    assert await oracle.status(request_id) is S.EXPIRED
+    assert oracle.chain.final == {}
+
+
+async def test_given_a_killed_oracle_when_another_starts_on_its_database_then_the_batch_is_done_again_once(
+    build: Build,
+) -> None:
+    stuck = ScriptedBackend()
+    stuck.gate.clear()
+    first = build(stuck)
+    request_id = await first.ask(b"picture")
+    await first.run(5)
+    assert await first.status(request_id) is S.COMPUTING
+    await first.runner.close()
+    await first.store.close()
+
+    second = build()
+    second.content.files |= first.content.files
+    await second.runner.recover()
+    await second.run()
+    assert await second.status(request_id) is S.FULFILLED
+    assert len(second.backend.submitted) == 1
+
+
+async def test_given_two_requests_for_one_picture_when_the_first_is_settled_then_the_second_still_has_it(
+    build: Build,
+) -> None:
+    oracle = build()
+    first = await oracle.ask(b"picture shared")
+    await oracle.run()
+    assert await oracle.status(first) is S.FULFILLED
+    assert oracle.spool.path(cid_of(b"picture shared")) is None
+    second = await oracle.ask(b"picture shared")
+    await oracle.run()
+    assert await oracle.status(second) is S.FULFILLED
+
+
+async def test_given_spooled_bytes_that_vanished_when_the_batch_closes_then_the_picture_is_fetched_again(
+    build: Build,
+) -> None:
+    oracle = build()
+    request_id = await oracle.ask(b"picture gone")
+    while await oracle.status(request_id) is not S.READY:
+        await oracle.intake.step()
+    await oracle.spool.discard([cid_of(b"picture gone")])
+    await oracle.run()
+    assert await oracle.status(request_id) is S.FULFILLED
