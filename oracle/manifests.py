@@ -1,0 +1,163 @@
+"""A model's manifest: the JSON document that is pinned and whose CID is on-chain. Reading it checks every field."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from oracle.domain import Cid, ModelManifest
+from oracle.errors import ManifestInvalid
+
+SCHEMA = "sibyl/model/1"
+MAX_BYTES = 1024 * 1024
+MAX_WEIGHTS = 4 * 1024**3
+MAX_CLASSES = 65_536  # a class index is a uint16 in the on-chain answer
+MAX_SIDE = 4096
+
+TASKS = frozenset({"classification"})
+ENGINES = frozenset({"keras"})
+COLORS = {"gray": 1, "rgb": 3}
+FITS = frozenset({"stretch", "digit"})
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def read_manifest(data: bytes) -> ModelManifest:
+    """Decode and check a manifest's bytes. Raises ManifestInvalid, which names the field."""
+    if len(data) > MAX_BYTES:
+        raise ManifestInvalid(f"manifest: {len(data)} bytes; at most {MAX_BYTES} are read")
+    try:
+        document = json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
+    except (ValueError, RecursionError) as error:
+        raise ManifestInvalid(f"manifest: not JSON: {error}") from error
+    return parse_manifest(document)
+
+
+def parse_manifest(document: object) -> ModelManifest:
+    """Check a decoded manifest. Raises ManifestInvalid, which names the field.
+
+    ``training``, ``resources``, ``licence`` and ``description`` inform people; only their presence and kind count.
+    """
+    body = _object(document, "manifest")
+    if body.get("schema") != SCHEMA:
+        raise ManifestInvalid(f"schema: {SCHEMA!r} expected, not {_short(body.get('schema'))}")
+    for field in ("version", "description", "licence"):
+        _text(body, field, field)
+    _matching(body, "family", "family", _NAME)
+    _object(body.get("resources"), "resources")
+    _object(body.get("training"), "training")
+    weights = _object(body.get("weights"), "weights")
+    labels = _labels(body.get("labels"))
+    _check_input(_object(body.get("input"), "input"))
+    _check_comparison(_object(body.get("comparison"), "comparison"))
+    _integer(weights, "bytes", "weights.bytes", 1, MAX_WEIGHTS)
+    output = _object(body.get("output"), "output")
+    return ModelManifest(
+        name=_matching(body, "name", "name", _NAME),
+        task=_choice(body, "task", "task", TASKS),
+        engine=_choice(body, "engine", "engine", ENGINES),
+        weights_cid=_cid(weights),
+        weights_sha256=_matching(weights, "sha256", "weights.sha256", _SHA256),
+        labels=labels,
+        top_k=_integer(output, "top_k", "output.top_k", 1, min(100, len(labels))),
+        document=body,
+    )
+
+
+def _labels(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 2 <= len(value) <= MAX_CLASSES:
+        raise ManifestInvalid(f"labels: a list of 2 to {MAX_CLASSES} texts expected")
+    for i, label in enumerate(value):
+        if not isinstance(label, str) or not 0 < len(label) <= 200:
+            raise ManifestInvalid(f"labels[{i}]: a text of 1 to 200 characters expected, not {_short(label)}")
+    return tuple(value)
+
+
+def _check_input(declared: Mapping[str, Any]) -> None:
+    height = _integer(declared, "height", "input.height", 1, MAX_SIDE)
+    width = _integer(declared, "width", "input.width", 1, MAX_SIDE)
+    channels = COLORS[_choice(declared, "color", "input.color", frozenset(COLORS))]
+    if _integer(declared, "channels", "input.channels", 1, 4) != channels:
+        raise ManifestInvalid(f"input.channels: {channels} expected for {declared['color']}")
+    if _choice(declared, "fit", "input.fit", FITS) == "digit":
+        if height != width or channels != 1:
+            raise ManifestInvalid("input.fit: a digit is square and gray")
+        _integer(declared, "box", "input.box", 1, width)
+    span = declared.get("range")
+    if not isinstance(span, list) or len(span) != 2 or not all(type(v) in (int, float) for v in span):
+        raise ManifestInvalid("input.range: two numbers expected")
+    if not -1e6 <= span[0] < span[1] <= 1e6:
+        raise ManifestInvalid("input.range: two numbers expected, the smaller first")
+
+
+def _check_comparison(declared: Mapping[str, Any]) -> None:
+    if _choice(declared, "class", "comparison.class", frozenset({"exact", "tolerance"})) == "tolerance":
+        epsilon = declared.get("epsilon")
+        if type(epsilon) not in (int, float) or not 0 < cast(float, epsilon) < 1:
+            raise ManifestInvalid(f"comparison.epsilon: a number between 0 and 1 expected, not {_short(epsilon)}")
+
+
+def _cid(weights: Mapping[str, Any]) -> Cid:
+    text = _text(weights, "cid", "weights.cid")
+    try:
+        return Cid.parse(text)
+    except ValueError as error:
+        raise ManifestInvalid(f"weights.cid: {error}") from error
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Checks of one field each
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _object(value: object, field: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ManifestInvalid(f"{field}: an object expected")
+    return value
+
+
+def _text(body: Mapping[str, Any], key: str, field: str) -> str:
+    value = body.get(key)
+    if not isinstance(value, str) or not 0 < len(value) <= 2000:
+        raise ManifestInvalid(f"{field}: a text expected, not {_short(value)}")
+    return value
+
+
+def _matching(body: Mapping[str, Any], key: str, field: str, form: re.Pattern[str]) -> str:
+    value = _text(body, key, field)
+    if not form.fullmatch(value):
+        raise ManifestInvalid(f"{field}: {_short(value)} does not have the form {form.pattern}")
+    return value
+
+
+def _choice(body: Mapping[str, Any], key: str, field: str, allowed: frozenset[str]) -> str:
+    value = _text(body, key, field)
+    if value not in allowed:
+        raise ManifestInvalid(f"{field}: one of {', '.join(sorted(allowed))} expected, not {_short(value)}")
+    return value
+
+
+def _integer(body: Mapping[str, Any], key: str, field: str, low: int, high: int) -> int:
+    value = body.get(key)
+    if type(value) is not int or not low <= value <= high:
+        raise ManifestInvalid(f"{field}: an integer from {low} to {high} expected, not {_short(value)}")
+    return value
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not a number")
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    body = dict(pairs)
+    if len(body) != len(pairs):
+        raise ValueError("a field stands twice")
+    return body
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
