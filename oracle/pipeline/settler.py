@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
-from oracle.domain import Cid, FailureReason, Fulfilment, ReportReceipt, RequestStatus
+from oracle.domain import Cid, FailureReason, Fulfilment, OnChainStatus, ReportReceipt, RequestStatus
 from oracle.errors import ReportReverted, TransactionRefused
 from oracle.pipeline.duty import Bell, backoff
 from oracle.ports import ChainReader, Clock, Move, ReportSender, RequestRow, RequestStore, Spool, StoredReport
@@ -20,6 +20,7 @@ NEEDS_PICTURE = (
     RequestStatus.READY,
     RequestStatus.COMPUTING,
 )
+SKIPPED_PAUSE = 60.0  # seconds before a skipped item is reported again
 EXPIRY_CHECK = 1.0  # seconds between two looks for requests whose deadline has passed
 
 
@@ -111,6 +112,7 @@ class Settler:
         if not receipt.succeeded:
             log.error("report %s reverted on-chain; its requests go back", short(receipt.transaction_hash))
         await self._store.close_report(receipt)
+        await self._defer(receipt)
         log.info(
             "report %s confirmed",
             short(receipt.transaction_hash),
@@ -128,7 +130,7 @@ class Settler:
     async def _nudge(self, nonce: int, reports: Sequence[StoredReport]) -> None:
         newest = reports[-1]
         if newest.broadcast_at is None:
-            await self._broadcast(newest.report.transaction_hash, newest)
+            await self._broadcast(newest, reports)
             return
         if time.time() - newest.broadcast_at < self._replace_after:
             return
@@ -149,16 +151,34 @@ class Settler:
         await self._sender.broadcast(replacement)
         await self._store.mark_broadcast(replacement.transaction_hash)
 
-    async def _broadcast(self, transaction_hash: bytes, stored: StoredReport) -> None:
+    async def _broadcast(self, newest: StoredReport, siblings: Sequence[StoredReport]) -> None:
+        """Send the newest report at its nonce; when the nonce is spent and not by one of ours, give them all up."""
         try:
-            await self._sender.broadcast(stored.report)
+            await self._sender.broadcast(newest.report)
         except TransactionRefused as error:
-            if await self._sender.next_nonce() <= stored.report.nonce:
+            if await self._sender.next_nonce() <= newest.report.nonce:
                 raise
-            if await self._sender.receipt(transaction_hash) is None:
-                await self._store.abandon_report(transaction_hash, str(error))
+            if await self._receipt(siblings) is None:
+                for stored in siblings:
+                    await self._store.abandon_report(stored.report.transaction_hash, str(error))
             return
-        await self._store.mark_broadcast(transaction_hash)
+        await self._store.mark_broadcast(newest.report.transaction_hash)
+
+    async def _defer(self, receipt: ReportReceipt) -> None:
+        """What the contract skipped although it is open (a reorg took the request away) is not sent again at once."""
+        later = self._clock.now() + SKIPPED_PAUSE
+        rows = [
+            await self._store.get(request_id)
+            for request_id, status in receipt.skipped.items()
+            if status in (OnChainStatus.UNKNOWN, OnChainStatus.PENDING)
+        ]
+        moves = [
+            Move(row.request_id, row.status, not_before=later, detail="the coordinator skipped it")
+            for row in rows
+            if row is not None and row.status in WAITING
+        ]
+        if moves:
+            await self._store.move(moves, expected=WAITING)
 
     async def _items_of(self, stored: StoredReport) -> list[Fulfilment]:
         rows = [await self._store.get(request_id) for request_id in stored.report.request_ids]
@@ -173,7 +193,8 @@ class Settler:
             return
         await self._store.save_report(report)
         open_nonces.add(nonce)
-        await self._broadcast(report.transaction_hash, StoredReport(report, time.time()))
+        stored = StoredReport(report, time.time())
+        await self._broadcast(stored, [stored])
         log.debug("report %s sent", short(report.transaction_hash), extra={"items": len(rows), "nonce": nonce})
 
     async def _isolate(self, rows: Sequence[RequestRow], open_nonces: set[int], error: ReportReverted) -> None:

@@ -163,7 +163,7 @@ def test_given_ctrl_c_when_up_ends_then_nothing_is_left_running_and_a_restart_go
     second = start_up(tmp_path / "stack")
     try:
         assert second.facts["coordinator"] == first.facts["coordinator"]
-        assert second.json("result", asked["request"])["state"] == "fulfilled"
+        assert second.json("result", asked["request"], "--out", str(tmp_path))["state"] == "fulfilled"
         assert second.json("request", str(seven), "--wait")["state"] == "fulfilled"
     finally:
         assert second.stop() == 0

@@ -392,3 +392,43 @@ async def test_given_spooled_bytes_that_vanished_when_the_batch_closes_then_the_
     await oracle.spool.discard([cid_of(b"picture gone")])
     await oracle.run()
     assert await oracle.status(request_id) is S.FULFILLED
+
+
+async def test_given_an_item_the_coordinator_does_not_know_when_skipped_then_it_is_not_posted_in_a_loop(
+    build: Build,
+) -> None:
+    oracle = build()
+    request_id = await oracle.ask(b"picture")
+    oracle.chain.mining = False
+    await oracle.run()
+    oracle.chain.final[request_id] = RequestSettled(
+        request_id, OnChainStatus.UNKNOWN, LogPosition(block(100), b"\2" * 32, 0)
+    )
+    oracle.chain.mining = True
+    oracle.chain.mine()
+    await oracle.run(10)
+    assert await oracle.status(request_id) is S.COMPUTED
+    assert len(oracle.chain.broadcasts) == 1
+    del oracle.chain.final[request_id]
+    oracle.clock.time += 61
+    await oracle.run(3)
+    assert await oracle.status(request_id) is S.FULFILLED
+
+
+async def test_given_a_nonce_spent_by_a_foreign_transaction_when_found_out_then_the_answers_are_posted_at_another(
+    build: Build,
+) -> None:
+    oracle = build()
+    oracle.chain.mining = False
+    request_id = await oracle.ask(b"picture")
+    await oracle.run()
+    oracle.chain.pending.clear()
+    oracle.chain.nonce = 1
+    (stuck,) = await oracle.store.open_reports()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settler_module.time, "time", lambda: stuck.saved_at + 61)
+        await oracle.settler.step()
+    oracle.chain.mining = True
+    await oracle.run(5)
+    assert await oracle.status(request_id) is S.FULFILLED
+    assert {receipt.block.number for receipt in oracle.chain.receipts.values()} != set()

@@ -1,0 +1,5 @@
+"""The one truth about requests: a SQLite file whose status column is the queue."""
+
+from oracle.store.store import Binding, SqliteRequestStore
+
+__all__ = ["Binding", "SqliteRequestStore"]

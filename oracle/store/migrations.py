@@ -1,0 +1,200 @@
+"""The history of the schema: step ``n`` takes a file from ``PRAGMA user_version`` n to n + 1.
+
+A released step is never edited; a change of the schema is a new step at the end. A migration library such as alembic
+was weighed and left out: one file, one writer and an ordered list need no branches, autogeneration or version table.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+APPLICATION_ID = 0x5349424C
+"""``PRAGMA application_id`` of a Sibyl database: "SIBL" in ASCII."""
+
+Step = tuple[str, ...]
+
+_INITIAL: Step = (
+    """
+CREATE TABLE binding (
+    -- The deployment this file belongs to; one row.
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    chain_id INTEGER NOT NULL,
+    coordinator TEXT NOT NULL,
+    genesis TEXT NOT NULL
+)
+""",
+    """
+CREATE TABLE checkpoint (
+    -- The last block scanned; one row.
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    number INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    timestamp INTEGER NOT NULL
+)
+""",
+    """
+CREATE TABLE blocks (
+    -- Blocks scanned lately, for walking back to a fork.
+    number INTEGER PRIMARY KEY,
+    hash TEXT NOT NULL,
+    timestamp INTEGER NOT NULL
+)
+""",
+    """
+CREATE TABLE requests (
+    request_id TEXT NOT NULL PRIMARY KEY,
+    -- The queue. Legal moves (one to itself notes a retry):
+    --   seen      -> confirmed | orphaned | fulfilled | rejected | refunded
+    --   orphaned  -> seen
+    --   confirmed -> confirmed | ready | failed | expired | orphaned | fulfilled | rejected | refunded
+    --   ready     -> confirmed | computing | failed | expired | orphaned | fulfilled | rejected | refunded
+    --   computing -> computed | ready | failed | expired | orphaned | fulfilled | rejected | refunded
+    --   computed  -> computed | posting | expired | orphaned | fulfilled | rejected | refunded
+    --   failed    -> failed | posting | expired | orphaned | fulfilled | rejected | refunded
+    --   posting   -> computed | failed | expired | orphaned | fulfilled | rejected | refunded
+    --   fulfilled -> orphaned | seen | computed | failed | posting
+    --   rejected  -> orphaned | seen | computed | failed | posting
+    --   expired   -> orphaned | fulfilled | rejected | refunded
+    --   refunded  -> orphaned | seen | computed | failed | posting | expired
+    status TEXT NOT NULL CHECK (status IN (
+        'seen', 'orphaned', 'confirmed', 'ready', 'computing', 'computed', 'failed', 'posting',
+        'fulfilled', 'rejected', 'expired', 'refunded'
+    )),
+    -- What was asked, as the log says it. payment is wei in decimal; deadline is Unix seconds.
+    model_id INTEGER NOT NULL,
+    requester TEXT NOT NULL,
+    image_cid TEXT NOT NULL,
+    payment TEXT NOT NULL,
+    callback_gas INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,
+    nonce INTEGER NOT NULL,
+    -- Where the log stands.
+    block INTEGER NOT NULL,
+    block_hash TEXT NOT NULL,
+    transaction_hash TEXT NOT NULL,
+    log_index INTEGER NOT NULL,
+    -- Retries of the present stage; no work before not_before (Unix seconds).
+    attempts INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    -- What intake learnt.
+    image_format TEXT,
+    image_width INTEGER,
+    image_height INTEGER,
+    image_size INTEGER,
+    -- What compute gave: an answer or a failure, never both. What the chain holds in the end is in settlements.
+    batch TEXT REFERENCES batches (key),
+    provider TEXT NOT NULL DEFAULT '',
+    result_cid TEXT,
+    answer TEXT NOT NULL DEFAULT '0x',
+    failure TEXT NOT NULL DEFAULT 'none',
+    detail TEXT NOT NULL DEFAULT '',
+    -- The newest report that carries it while it is posting.
+    report TEXT REFERENCES reports (transaction_hash),
+    CONSTRAINT computed_holds_a_result CHECK (status <> 'computed' OR result_cid IS NOT NULL),
+    CONSTRAINT failed_holds_a_reason CHECK (status <> 'failed' OR failure <> 'none'),
+    CONSTRAINT posting_holds_either CHECK (status <> 'posting' OR result_cid IS NOT NULL OR failure <> 'none'),
+    CONSTRAINT answer_or_failure CHECK (result_cid IS NULL OR failure = 'none')
+)
+""",
+    # The queue in the order it is served; not_before is in it so that waiting requests are passed over cheaply.
+    "CREATE INDEX requests_queue ON requests (status, deadline, block, log_index, not_before)",
+    "CREATE INDEX requests_seen ON requests (block) WHERE status = 'seen'",
+    "CREATE INDEX requests_by_block ON requests (block, log_index)",
+    """
+CREATE TABLE moves (
+    -- Every move of every request: the timeline. from_status is NULL for the first; equal statuses note a retry.
+    id INTEGER PRIMARY KEY,
+    request_id TEXT NOT NULL REFERENCES requests (request_id),
+    from_status TEXT,
+    to_status TEXT NOT NULL,
+    at REAL NOT NULL,
+    detail TEXT NOT NULL
+)
+""",
+    "CREATE INDEX moves_by_request ON moves (request_id, to_status, at)",
+    """
+CREATE TABLE settlements (
+    -- How the chain ended a request, whoever posted it. Not tied to requests: one made before the first scanned block
+    -- may be settled later. log_index is NULL when only a skipped item of a report of ours told us.
+    request_id TEXT NOT NULL PRIMARY KEY,
+    status TEXT NOT NULL CHECK (status IN ('fulfilled', 'rejected', 'refunded')),
+    block INTEGER NOT NULL,
+    block_hash TEXT NOT NULL,
+    transaction_hash TEXT NOT NULL,
+    log_index INTEGER,
+    reason TEXT NOT NULL,
+    result_cid TEXT,
+    answer TEXT NOT NULL
+)
+""",
+    "CREATE INDEX settlements_by_block ON settlements (block)",
+    """
+CREATE TABLE batches (
+    key TEXT NOT NULL PRIMARY KEY,
+    opened_at REAL NOT NULL,
+    members INTEGER NOT NULL
+)
+""",
+    """
+CREATE TABLE reports (
+    -- Signed transactions of ours. Several may share a nonce; at most one of them is mined.
+    --   open      -> mined | reverted | replaced | abandoned
+    --   mined, reverted, replaced -> open, when a reorg takes the receipt away
+    seq INTEGER PRIMARY KEY,
+    transaction_hash TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL CHECK (status IN ('open', 'mined', 'reverted', 'replaced', 'abandoned')),
+    nonce INTEGER NOT NULL,
+    raw TEXT NOT NULL,
+    max_fee TEXT NOT NULL,
+    max_priority_fee TEXT NOT NULL,
+    gas_limit INTEGER NOT NULL,
+    replaces TEXT REFERENCES reports (transaction_hash),
+    saved_at REAL NOT NULL,
+    broadcast_at REAL,
+    closed_at REAL,
+    block INTEGER,
+    gas_used INTEGER,
+    gas_price TEXT,
+    detail TEXT NOT NULL DEFAULT ''
+)
+""",
+    "CREATE INDEX reports_by_nonce ON reports (nonce)",
+    "CREATE INDEX reports_open ON reports (nonce, seq) WHERE status = 'open'",
+    "CREATE INDEX reports_by_block ON reports (block) WHERE block IS NOT NULL",
+    """
+CREATE TABLE report_items (
+    report TEXT NOT NULL REFERENCES reports (transaction_hash),
+    position INTEGER NOT NULL,
+    request_id TEXT NOT NULL REFERENCES requests (request_id),
+    PRIMARY KEY (report, position)
+) WITHOUT ROWID
+""",
+    "CREATE INDEX report_items_by_request ON report_items (request_id, report)",
+)
+
+MIGRATIONS: Sequence[Step] = (_INITIAL,)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The schema version of a file; 0 for an empty one. Raises sqlite3.DatabaseError when it is no database."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
+    """Apply the steps that the file lacks, each in a transaction of its own, so that a kill leaves a whole version.
+
+    The connection must be in autocommit mode. Raises sqlite3.DatabaseError; the failed step leaves no trace.
+    """
+    for target in range(version_of(connection) + 1, len(steps) + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in steps[target - 1]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {target}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise

@@ -1,0 +1,202 @@
+"""The tables as the queries see them; ``migrations`` is what makes them in a file, and a test keeps both equal.
+
+Everything is stored so that the ``sqlite3`` shell shows it as people write it: hashes and ids as 0x-prefixed hex, CIDs
+and statuses as text, wei as decimal text because they do not fit SQLite's 64-bit integers.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import Column, Float, Integer, MetaData, Table, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from oracle.domain import Cid, FailureReason, RequestStatus
+
+
+class Hex(TypeDecorator[bytes]):
+    """Bytes as 0x-prefixed hex text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: bytes | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To the database."""
+        return None if value is None else "0x" + value.hex()
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002
+        """From the database."""
+        return None if value is None else bytes.fromhex(value[2:])
+
+
+class Wei(TypeDecorator[int]):
+    """An amount of wei as decimal text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To the database."""
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """From the database."""
+        return None if value is None else int(value)
+
+
+class CidText(TypeDecorator[Cid]):
+    """A CID as the text that every IPFS tool prints."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Cid | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To the database."""
+        return None if value is None else value.text
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Cid | None:  # noqa: ARG002
+        """From the database."""
+        return None if value is None else Cid.parse(value)
+
+
+class Named(TypeDecorator[Any]):
+    """A member of an enumeration as its name in lower case."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, kind: type[Enum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: Enum | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To the database."""
+        return None if value is None else value.name.lower()
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Enum | None:  # noqa: ARG002
+        """From the database."""
+        return None if value is None else self.kind[value.upper()]
+
+
+metadata = MetaData()
+
+binding = Table(
+    "binding",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("chain_id", Integer, nullable=False),
+    Column("coordinator", Text, nullable=False),
+    Column("genesis", Hex, nullable=False),
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("hash", Hex, nullable=False),
+    Column("timestamp", Integer, nullable=False),
+)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("hash", Hex, nullable=False),
+    Column("timestamp", Integer, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", Hex, primary_key=True),
+    Column("status", Named(RequestStatus), nullable=False),
+    Column("model_id", Integer, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("image_cid", CidText, nullable=False),
+    Column("payment", Wei, nullable=False),
+    Column("callback_gas", Integer, nullable=False),
+    Column("deadline", Integer, nullable=False),
+    Column("nonce", Integer, nullable=False),
+    Column("block", Integer, nullable=False),
+    Column("block_hash", Hex, nullable=False),
+    Column("transaction_hash", Hex, nullable=False),
+    Column("log_index", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before", Float, nullable=False),
+    Column("image_format", Text),
+    Column("image_width", Integer),
+    Column("image_height", Integer),
+    Column("image_size", Integer),
+    Column("batch", Text),
+    Column("provider", Text, nullable=False),
+    Column("result_cid", CidText),
+    Column("answer", Hex, nullable=False),
+    Column("failure", Named(FailureReason), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("report", Hex),
+)
+
+moves = Table(
+    "moves",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request_id", Hex, nullable=False),
+    Column("from_status", Named(RequestStatus)),
+    Column("to_status", Named(RequestStatus), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+settlements = Table(
+    "settlements",
+    metadata,
+    Column("request_id", Hex, primary_key=True),
+    Column("status", Named(RequestStatus), nullable=False),
+    Column("block", Integer, nullable=False),
+    Column("block_hash", Hex, nullable=False),
+    Column("transaction_hash", Hex, nullable=False),
+    Column("log_index", Integer),
+    Column("reason", Named(FailureReason), nullable=False),
+    Column("result_cid", CidText),
+    Column("answer", Hex, nullable=False),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("opened_at", Float, nullable=False),
+    Column("members", Integer, nullable=False),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("transaction_hash", Hex, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("nonce", Integer, nullable=False),
+    Column("raw", Hex, nullable=False),
+    Column("max_fee", Wei, nullable=False),
+    Column("max_priority_fee", Wei, nullable=False),
+    Column("gas_limit", Integer, nullable=False),
+    Column("replaces", Hex),
+    Column("saved_at", Float, nullable=False),
+    Column("broadcast_at", Float),
+    Column("closed_at", Float),
+    Column("block", Integer),
+    Column("gas_used", Integer),
+    Column("gas_price", Wei),
+    Column("detail", Text, nullable=False),
+)
+
+report_items = Table(
+    "report_items",
+    metadata,
+    Column("report", Hex, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("request_id", Hex, nullable=False),
+)

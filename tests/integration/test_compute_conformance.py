@@ -1,0 +1,359 @@
+"""What every compute backend must do, run against each of them. A backend joins by a kit in ``KITS``."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import pytest
+
+import provider_images.mnist
+from oracle.compute.local import LocalBackend
+from oracle.domain import (
+    Cid,
+    ComputeEvent,
+    ComputeTask,
+    FailureReason,
+    ServableModel,
+    TaskInput,
+    TaskPhase,
+    TaskResult,
+)
+from oracle.errors import (
+    MalformedResult,
+    ModelUnservable,
+    PayloadTooLarge,
+    TaskCancelled,
+    TaskConflict,
+    TaskTimeout,
+    UnknownTask,
+    WorkerLost,
+)
+from oracle.manifests import read_manifest
+from oracle.ports import ComputeBackend
+from provider_images.mnist.draw import draw_digit
+
+pytestmark = pytest.mark.integration
+
+MNIST = Path(provider_images.mnist.__file__).parent
+MANIFEST = (MNIST / "manifest.json").read_bytes()
+
+
+def cid_of(data: bytes) -> Cid:
+    return Cid(b"\x01\x55\x12\x20" + hashlib.sha256(data).digest())
+
+
+MODEL = ServableModel(1, cid_of(MANIFEST), read_manifest(MANIFEST), MNIST / "weights.npz")
+
+
+class Kit(Protocol):
+    """How to bring a backend up, with workers of a named behaviour, and how to hurt it."""
+
+    def __call__(self, directory: Path, behaviour: str = "") -> AbstractAsyncContextManager[ComputeBackend]: ...
+
+    def kill_worker(self, backend: ComputeBackend) -> None: ...
+
+
+class LocalKit:
+    """Worker processes on this machine. The double stands in for the runtime, so that faults come on demand."""
+
+    @asynccontextmanager
+    async def __call__(self, directory: Path, behaviour: str = "honest") -> AsyncIterator[ComputeBackend]:
+        command = (sys.executable, str(Path(__file__).parent / "double_worker.py"), behaviour)
+        backend = LocalBackend(directory / "tasks", command=command, backoff=0.05)
+        await backend.start()
+        try:
+            yield backend
+        finally:
+            began = time.monotonic()
+            pids = list(backend.processes.values())
+            await backend.close()
+            assert time.monotonic() - began < 3
+            assert not any(map(psutil.pid_exists, pids))
+
+    def kill_worker(self, backend: ComputeBackend) -> None:
+        assert isinstance(backend, LocalBackend)
+        for pid in backend.processes.values():
+            os.kill(pid, signal.SIGKILL)
+
+
+KITS: dict[str, Callable[[], Kit]] = {"local": LocalKit}
+
+
+@pytest.fixture(params=KITS)
+def kit(request: pytest.FixtureRequest) -> Kit:
+    return KITS[request.param]()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> tuple[TaskInput, ...]:
+    inputs = []
+    for digit in range(16):
+        path = tmp_path / f"{digit}.png"
+        draw_digit(digit % 10, digit).save(path)
+        data = path.read_bytes()
+        inputs.append(TaskInput(hashlib.sha256(b"%d" % digit).digest(), cid_of(data), path, len(data)))
+    return tuple(inputs)
+
+
+def task(key: str, inputs: tuple[TaskInput, ...], *, seconds: float = 30, model: ServableModel = MODEL) -> ComputeTask:
+    return ComputeTask(key, model, inputs, time.time() + seconds)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - a process is watched from outside
+            await asyncio.sleep(0.01)
+
+
+async def test_one_result_for_each_input_in_order(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path) as backend:
+        events = backend.events()
+        before = time.time()
+        await backend.submit(task("a", pictures))
+        result = await backend.collect("a")
+        assert [item.request_id for item in result.items] == [item.request_id for item in pictures]
+        for item in result.items:
+            assert item.failure is FailureReason.NONE
+            assert [label.label for label in item.labels] == ["1", "0", "2"]
+            assert 0 <= sum(label.probability for label in item.labels) <= 1.001
+        assert before <= result.started <= result.finished <= time.time()
+        assert result.provider
+        assert [event.phase for event in [await anext(events) for _ in range(3)]] == [
+            TaskPhase.QUEUED,
+            TaskPhase.STARTED,
+            TaskPhase.FINISHED,
+        ]
+        assert await backend.receipts("a") == []
+
+
+async def test_capabilities_and_quotes(kit: Kit, tmp_path: Path) -> None:
+    async with kit(tmp_path) as backend:
+        able = backend.capabilities()
+        assert able.max_inputs == 16
+        assert able.slots >= 1
+        quotes = await backend.quotes(MODEL.manifest, 16)
+        assert [quote.price for quote in quotes] == sorted(quote.price for quote in quotes)
+        assert quotes
+        assert not await backend.quotes(MODEL.manifest, 17)
+
+
+async def test_duplicate_submit_runs_once(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path, "slow:0.1") as backend:
+        await asyncio.gather(*(backend.submit(task("a", pictures[:2], seconds=30 + i)) for i in range(5)))
+        with pytest.raises(TaskConflict):
+            await backend.submit(task("a", pictures[:3]))
+        first, second = await asyncio.gather(backend.collect("a"), backend.collect("a"))
+        assert first == second
+        await backend.submit(task("a", pictures[:2]))
+        assert await backend.collect("a") == first
+        with pytest.raises(TaskConflict):
+            await backend.submit(task("a", pictures[1:3]))
+        assert len((tmp_path / "runs.log").read_text().splitlines()) == 1
+
+
+async def test_a_settled_task_is_forgotten(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path) as backend:
+        await backend.submit(task("a", pictures[:1]))
+        await backend.collect("a")
+        await backend.collect("a")
+        await backend.settle("a", accepted=True)
+        with pytest.raises(UnknownTask):
+            await backend.collect("a")
+        await backend.settle("a", accepted=False)
+        await backend.submit(task("a", pictures[:2]))
+        assert len((await backend.collect("a")).items) == 2
+
+
+async def test_a_cancelled_task_does_not_run(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path, "slow:0.3") as backend:
+        await backend.submit(task("running", pictures[:1]))
+        await backend.submit(task("waiting", pictures[:1]))
+        await backend.cancel("waiting")
+        with pytest.raises(TaskCancelled):
+            await backend.collect("waiting")
+        await backend.collect("running")
+        await backend.cancel("running")
+        await backend.cancel("unknown")
+        assert isinstance(await backend.collect("running"), TaskResult)
+        assert len((tmp_path / "runs.log").read_text().splitlines()) == 1
+
+
+async def test_a_cancelled_task_stays_so_when_its_worker_dies(
+    kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]
+) -> None:
+    async with kit(tmp_path, "hangs") as backend:
+        events = backend.events()
+        await backend.submit(task("a", pictures[:1]))
+        while (await anext(events)).phase is not TaskPhase.STARTED:
+            pass
+        await backend.cancel("a")
+        kit.kill_worker(backend)
+        assert (await anext(events)).phase is TaskPhase.CANCELLED
+        await backend.submit(task("b", pictures[:1]))
+        phases = [(event.key, event.phase) for event in [await anext(events) for _ in range(2)]]
+        assert phases == [("b", TaskPhase.QUEUED), ("b", TaskPhase.STARTED)]
+        with pytest.raises(TaskCancelled):
+            await backend.collect("a")
+
+
+async def test_cancel_racing_the_result_has_one_outcome(
+    kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]
+) -> None:
+    rng = random.Random(7)
+    outcomes = set()
+    async with kit(tmp_path, "slow:0.02") as backend:
+        for i in range(40):
+            key = f"race-{i}"
+            await backend.submit(task(key, pictures[:1]))
+            collecting = asyncio.create_task(backend.collect(key))
+            await asyncio.sleep(rng.uniform(0, 0.05))
+            await backend.cancel(key)
+            first = await asyncio.gather(collecting, return_exceptions=True)
+            again = await asyncio.gather(backend.collect(key), return_exceptions=True)
+            assert type(first[0]) is type(again[0])
+            outcomes.add(type(first[0]))
+            # The same key may be used at once, even while a worker is still busy with the abandoned task.
+            await backend.settle(key, accepted=False)
+            await backend.submit(task(key, pictures[:2]))
+            assert len((await backend.collect(key)).items) == 2
+            await backend.settle(key, accepted=True)
+    assert outcomes == {TaskResult, TaskCancelled}
+    assert not list((tmp_path / "tasks").iterdir())
+
+
+async def test_a_lost_worker_costs_one_task(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path, "slow:0.5") as backend:
+        events = backend.events()
+        await backend.submit(task("a", pictures[:1]))
+        await backend.submit(task("b", pictures[:1]))
+        while (await anext(events)).phase is not TaskPhase.STARTED:
+            pass
+        kit.kill_worker(backend)
+        with pytest.raises(WorkerLost):
+            await backend.collect("a")
+        with pytest.raises(WorkerLost):
+            await backend.collect("a")
+        assert len((await backend.collect("b")).items) == 1
+        await backend.settle("a", accepted=False)
+        await backend.submit(task("a", pictures[:1]))
+        await backend.collect("a")
+
+
+async def test_a_worker_that_dies_says_why(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path, "dies") as backend:
+        for key in "abc":
+            await backend.submit(task(key, pictures[:1]))
+            with pytest.raises(WorkerLost, match=r"exit code 11: Segmentation fault, says the double"):
+                await backend.collect(key)
+
+
+async def test_an_oversized_payload_is_refused(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path) as backend:
+        huge = TaskInput(bytes(32), pictures[0].image_cid, pictures[0].path, 65 * 1024 * 1024)
+        for inputs in ((*pictures, huge), (huge,)):
+            with pytest.raises(PayloadTooLarge):
+                await backend.submit(task("a", inputs))
+        with pytest.raises(UnknownTask):
+            await backend.collect("a")
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    ["no-file", "half-file", "other-input", "too-few", "not-a-number", "too-sure", "no-such-class", "other-job"],
+)
+async def test_a_malformed_result_is_refused(
+    kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...], behaviour: str
+) -> None:
+    async with kit(tmp_path, behaviour) as backend:
+        for key in "ab":
+            await backend.submit(task(key, pictures[:3]))
+            with pytest.raises(MalformedResult):
+                await backend.collect(key)
+
+
+async def test_a_worker_that_babbles_is_replaced(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path, "babbles") as backend:
+        for key in "ab":
+            await backend.submit(task(key, pictures[:1]))
+            with pytest.raises(WorkerLost, match="not JSON"):
+                await backend.collect(key)
+
+
+async def test_a_deadline_ends_a_hanging_task(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path, "hangs") as backend:
+        events = backend.events()
+        await backend.submit(task("a", pictures[:1], seconds=0.6))
+        await backend.submit(task("b", pictures[:1], seconds=1.2))
+        await backend.submit(task("late", pictures[:1], seconds=-5))
+        for key in ("late", "a", "b"):
+            with pytest.raises(TaskTimeout):
+                await backend.collect(key)
+        seen: list[ComputeEvent] = []
+        while sum(event.phase is TaskPhase.LOST for event in seen) < 3:
+            seen.append(await anext(events))
+        # The second task got a worker of its own before its deadline: the first one's was replaced.
+        assert [event.key for event in seen if event.phase is TaskPhase.STARTED] == ["a", "b"]
+
+
+async def test_a_restart_keeps_finished_tasks(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path) as backend:
+        await backend.submit(task("finished", pictures))
+        finished = await backend.collect("finished")
+        await backend.submit(task("settled", pictures[:1]))
+        await backend.collect("settled")
+        await backend.settle("settled", accepted=True)
+    async with kit(tmp_path, "hangs") as backend:
+        await backend.submit(task("unfinished", pictures))
+        assert set(await backend.recover(["unfinished", "finished", "nobody's"])) == {"unfinished", "finished"}
+    async with kit(tmp_path) as backend:
+        assert await backend.recover(["unfinished", "finished", "settled", "nobody's"]) == ["finished"]
+        await backend.submit(task("finished", pictures))
+        assert (await backend.collect("finished")).items == finished.items
+        with pytest.raises(TaskConflict):
+            await backend.submit(task("finished", pictures[:1]))
+        await backend.submit(task("unfinished", pictures))
+        await backend.collect("unfinished")
+        await backend.settle("finished", accepted=True)
+        assert await backend.recover(["finished"]) == []
+        assert len((tmp_path / "runs.log").read_text().splitlines()) == 3
+
+
+async def test_a_model_it_cannot_run_is_refused(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    manifest = read_manifest(MANIFEST.replace(b'"family": "mnist"', b'"family": "unheard-of"'))
+    async with kit(tmp_path, "refuses") as backend:
+        assert not await backend.quotes(manifest, 1)
+        for model in (
+            ServableModel(2, MODEL.manifest_cid, manifest, MODEL.weights),
+            ServableModel(2, MODEL.manifest_cid, MODEL.manifest, tmp_path / "nowhere"),
+        ):
+            with pytest.raises(ModelUnservable):
+                await backend.submit(task("a", pictures, model=model))
+        await backend.submit(task("b", pictures))
+        with pytest.raises(ModelUnservable, match="sha256"):
+            await backend.collect("b")
+
+
+async def test_closing_ends_waiters_and_listeners(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path, "hangs") as backend:
+        events = backend.events()
+        await backend.submit(task("a", pictures[:1]))
+        collecting = asyncio.create_task(backend.collect("a"))
+        assert (await anext(events)).phase is TaskPhase.QUEUED
+        assert (await anext(events)).phase is TaskPhase.STARTED
+    with pytest.raises(WorkerLost):
+        await collecting
+    assert [event.phase async for event in events] == [TaskPhase.LOST]
+    assert [event async for event in backend.events()] == []
+    with pytest.raises(WorkerLost):
+        await backend.submit(task("b", pictures[:1]))
