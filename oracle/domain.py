@@ -145,8 +145,8 @@ class RequestStatus(StrEnum):
 
 _S = RequestStatus
 _SETTLED_ELSEWHERE = frozenset({_S.ORPHANED, _S.FULFILLED, _S.REJECTED, _S.REFUNDED})
-# Where a request stands again when a reorg takes its settlement away: in our open report, with the answer or the failure we
-# hold, or at the start when somebody else had settled it before we held either.
+# Where a request stands again when a reorg takes its settlement away: in our open report, with the answer or the
+# failure we hold, or at the start when somebody else had settled it before we held either.
 _UNSETTLED = frozenset({_S.ORPHANED, _S.SEEN, _S.COMPUTED, _S.FAILED, _S.POSTING})
 
 TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {

@@ -30,7 +30,7 @@ def read_manifest(data: bytes) -> ModelManifest:
     if len(data) > MAX_BYTES:
         raise ManifestInvalid(f"manifest: {len(data)} bytes; at most {MAX_BYTES} are read")
     try:
-        document = json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
+        document = json.loads(data, object_pairs_hook=_refuse_twins)
     except (ValueError, RecursionError) as error:
         raise ManifestInvalid(f"manifest: not JSON: {error}") from error
     return parse_manifest(document)
@@ -42,6 +42,11 @@ def parse_manifest(document: object) -> ModelManifest:
     ``training``, ``resources``, ``licence`` and ``description`` inform people; only their presence and kind count.
     """
     body = _object(document, "manifest")
+    try:
+        # The document travels on to providers; Python reads infinity where JSON has none.
+        json.dumps(body, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ManifestInvalid(f"manifest: not JSON: {error}") from error
     if body.get("schema") != SCHEMA:
         raise ManifestInvalid(f"schema: {SCHEMA!r} expected, not {_short(body.get('schema'))}")
     for field in ("version", "description", "licence"):
@@ -145,10 +150,6 @@ def _integer(body: Mapping[str, Any], key: str, field: str, low: int, high: int)
     if type(value) is not int or not low <= value <= high:
         raise ManifestInvalid(f"{field}: an integer from {low} to {high} expected, not {_short(value)}")
     return value
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not a number")
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -179,7 +179,10 @@ class ComputeBackend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """A request as the store holds it: what was asked, where it stands and what is known so far."""
+    """A request as the store holds it: what was asked, where it stands and what is known so far.
+
+    ``times`` (the first move into each status) comes with single requests, not with a queue's rows.
+    """
 
     request: InferenceRequest
     status: RequestStatus
@@ -259,6 +262,9 @@ class RequestStore(Protocol):
         self, statuses: Iterable[RequestStatus], *, due: float | None = None, limit: int | None = None
     ) -> Sequence[RequestRow]:
         """Requests in these statuses, earliest deadline first; with ``due``, only those with ``not_before`` <= it."""
+
+    async def spent_images(self, request_ids: Iterable[bytes]) -> Sequence[Cid]:
+        """The pictures of these requests that no CONFIRMED, READY or COMPUTING request needs any more."""
 
     async def counts(self) -> Mapping[RequestStatus, int]:
         """How many requests stand in each status."""

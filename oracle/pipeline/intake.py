@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, deque
+from collections.abc import Mapping
 
 from oracle.domain import FailureReason, RequestStatus
 from oracle.errors import PermanentFailure, Retryable
@@ -12,6 +14,9 @@ from oracle.ports import Clock, ContentStore, ImageInspector, Move, RequestRow, 
 from oracle.telemetry import logger, short
 
 log = logger("intake")
+
+PAGE = 4  # rows read ahead, in multiples of the concurrency
+LOOK = 0.05  # seconds until the next look while a place is free
 
 
 class Intake:
@@ -41,25 +46,22 @@ class Intake:
         self._models, self._clock, self._downstream, self._failures = models, clock, downstream, failures
         self._concurrency, self._max_bytes, self._timeout, self._margin = concurrency, max_bytes, timeout, margin
         self._running: dict[bytes, asyncio.Task[Move]] = {}
-        self.coming: dict[int, int] = {}  # requests of each model that are between CONFIRMED and READY
+        self._waiting: deque[RequestRow] = deque()
+        self.coming: Mapping[int, int] = {}  # requests of each model between CONFIRMED and READY, at the last look
 
     async def step(self) -> bool:
         """Start what there is room for, wait for the first to end, commit all that ended in one transaction."""
-        waiting = await self._store.select(
-            [RequestStatus.CONFIRMED], due=self._clock.now(), limit=4 * self._concurrency
-        )
-        fresh = [row for row in waiting if row.request_id not in self._running]
-        for row in fresh[: self._concurrency - len(self._running)]:
+        if len(self._waiting) < self._concurrency:
+            await self._look()
+        while self._waiting and len(self._running) < self._concurrency:
+            row = self._waiting.popleft()
             self._running[row.request_id] = asyncio.create_task(self._take(row))
-        self.coming = {}
-        for row in waiting:
-            self.coming[row.request.model_id] = self.coming.get(row.request.model_id, 0) + 1
         if not self._running:
             return False
         # While a place is free, new requests must not wait for a slow picture: look again soon.
         room = len(self._running) < self._concurrency
         done, _ = await asyncio.wait(
-            self._running.values(), return_when=asyncio.FIRST_COMPLETED, timeout=0.05 if room else None
+            self._running.values(), return_when=asyncio.FIRST_COMPLETED, timeout=LOOK if room else None
         )
         moves = [task.result() for task in done]
         if moves:
@@ -71,12 +73,20 @@ class Intake:
                 self._failures.ring()
         return True
 
+    async def _look(self) -> None:
+        rows = await self._store.select(
+            [RequestStatus.CONFIRMED], due=self._clock.now(), limit=PAGE * self._concurrency
+        )
+        self._waiting = deque(row for row in rows if row.request_id not in self._running)
+        self.coming = Counter(row.request.model_id for row in rows)
+
     async def close(self) -> None:
         """Stop what is running; its requests are still CONFIRMED and will be taken again."""
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         self._running.clear()
+        self._waiting.clear()
 
     async def _take(self, row: RequestRow) -> Move:
         blame = FailureReason.MODEL_UNAVAILABLE

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
-from oracle.domain import Cid, FailureReason, Fulfilment, OnChainStatus, ReportReceipt, RequestStatus
+from oracle.domain import FailureReason, Fulfilment, OnChainStatus, ReportReceipt, RequestStatus
 from oracle.errors import ReportReverted, TransactionRefused
 from oracle.pipeline.duty import Bell, backoff
 from oracle.ports import ChainReader, Clock, Move, ReportSender, RequestRow, RequestStore, Spool, StoredReport
@@ -15,11 +15,6 @@ from oracle.telemetry import logger, short
 log = logger("settler")
 
 WAITING = (RequestStatus.COMPUTED, RequestStatus.FAILED)
-NEEDS_PICTURE = (
-    RequestStatus.CONFIRMED,
-    RequestStatus.READY,
-    RequestStatus.COMPUTING,
-)
 SKIPPED_PAUSE = 60.0  # seconds before a skipped item is reported again
 EXPIRY_CHECK = 1.0  # seconds between two looks for requests whose deadline has passed
 
@@ -119,13 +114,7 @@ class Settler:
             extra={"settled": len(receipt.settled), "skipped": len(receipt.skipped), "gas": receipt.gas_used},
         )
         ids = {request_id for stored in reports for request_id in stored.report.request_ids}
-        await self._discard_pictures(ids)
-
-    async def _discard_pictures(self, ids: set[bytes]) -> None:
-        settled = [row for row in [await self._store.get(request_id) for request_id in ids] if row is not None]
-        wanted = {row.request.image_cid for row in await self._store.select(NEEDS_PICTURE)}
-        gone: set[Cid] = {row.request.image_cid for row in settled} - wanted
-        await self._spool.discard(gone)
+        await self._spool.discard(await self._store.spent_images(ids))
 
     async def _nudge(self, nonce: int, reports: Sequence[StoredReport]) -> None:
         newest = reports[-1]

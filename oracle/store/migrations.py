@@ -101,6 +101,7 @@ CREATE TABLE requests (
     "CREATE INDEX requests_queue ON requests (status, deadline, block, log_index, not_before)",
     "CREATE INDEX requests_seen ON requests (block) WHERE status = 'seen'",
     "CREATE INDEX requests_by_block ON requests (block, log_index)",
+    "CREATE INDEX requests_needing_image ON requests (image_cid) WHERE status IN ('confirmed', 'ready', 'computing')",
     """
 CREATE TABLE moves (
     -- Every move of every request: the timeline. from_status is NULL for the first; equal statuses note a retry.

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, func, select, text
 
 from oracle.domain import (
     BlockRef,
+    Cid,
     FailureReason,
     Fees,
     ImageFacts,
@@ -27,6 +28,7 @@ IN_LIST = 500
 # Written out, because SQLite uses a partial index only when the query states the index's condition literally.
 REPORT_IS_OPEN = text("reports.status = 'open'")
 REQUEST_IS_SEEN = text("requests.status = 'seen'")
+IMAGE_IS_NEEDED = text("needing.status IN ('confirmed', 'ready', 'computing')")
 
 _SETTLED = (
     settlements.c.status.label("settled_as"),
@@ -60,7 +62,7 @@ def by_id(connection: Connection, request_ids: Iterable[bytes]) -> list[RequestR
 def in_status(
     connection: Connection, statuses: Iterable[RequestStatus], due: float | None, limit: int | None
 ) -> list[RequestRow]:
-    """Requests in these statuses, earliest deadline first, then in chain order."""
+    """Requests in these statuses, earliest deadline first, then in chain order; without their ``times``."""
     found: list[Row[Any]] = []
     # One query a status: each walks the queue's index in order and stops at the limit, which IN (...) would not.
     for status in set(statuses):
@@ -71,7 +73,18 @@ def in_status(
             query = query.where(requests.c.not_before <= due)
         found += connection.execute(query.limit(limit)).all()
     found.sort(key=lambda record: (record.deadline, record.block, record.log_index))
-    return _rows(connection, found[:limit])
+    return [_row(record, None) for record in found[:limit]]
+
+
+def spent_images(connection: Connection, request_ids: Iterable[bytes]) -> list[Cid]:
+    """The pictures of these requests that no request on its way to an answer needs any more."""
+    spent: list[Cid] = []
+    for chunk in chunks(request_ids):
+        needing = requests.alias("needing")
+        needed = select(needing).where(needing.c.image_cid == requests.c.image_cid).where(IMAGE_IS_NEEDED).exists()
+        query = select(requests.c.image_cid).where(requests.c.request_id.in_(chunk)).where(~needed).distinct()
+        spent += connection.execute(query).scalars()
+    return spent
 
 
 def newest(connection: Connection, limit: int) -> list[RequestRow]:
@@ -157,7 +170,7 @@ def _first_times(connection: Connection, request_ids: Sequence[bytes]) -> Mappin
     return times
 
 
-def _row(record: Row[Any], times: Mapping[RequestStatus, float]) -> RequestRow:
+def _row(record: Row[Any], times: Mapping[RequestStatus, float] | None) -> RequestRow:
     # A settled request shows what the chain holds, which may be another operator's work and not ours.
     settled = record.settled_as is not None and record.settled_as == record.status
     result_cid, answer, failure = record.result_cid, record.answer, record.failure

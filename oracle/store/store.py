@@ -13,7 +13,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
-from oracle.domain import BlockRef, ChainEvent, ReportReceipt, RequestStatus, SignedReport
+from oracle.domain import BlockRef, ChainEvent, Cid, ReportReceipt, RequestStatus, SignedReport
 from oracle.errors import StoreError, StoreMismatch
 from oracle.ports import Move, RequestRow, StoredReport
 from oracle.store import changes, queries
@@ -106,6 +106,11 @@ class SqliteRequestStore:
         """Requests in these statuses, earliest deadline first; with ``due``, those whose ``not_before`` has passed."""
         wanted = tuple(statuses)
         return await self._read(lambda connection: queries.in_status(connection, wanted, due, limit))
+
+    async def spent_images(self, request_ids: Iterable[bytes]) -> Sequence[Cid]:
+        """The pictures of these requests that no CONFIRMED, READY or COMPUTING request needs any more."""
+        ids = list(request_ids)
+        return await self._read(lambda connection: queries.spent_images(connection, ids))
 
     async def recent(self, limit: int) -> Sequence[RequestRow]:
         """The newest requests on the chain, newest first."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 import statistics
@@ -17,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from oracle.chain.account import Ask
 from oracle.client import Client, connect
@@ -44,6 +47,7 @@ async def main(requests: int, lone: int, keep: Path | None) -> dict[str, float]:
             await client.wait(warm.request_id, timeout=PATIENCE)
 
             note(f"{requests} requests wait in the pool, then are mined at once")
+            before = cpu_seconds(stack)
             burst = await ask_together(stack, client, [Ask(model, cid, await client.deadline(3600)) for cid in cids])
             store = SqliteRequestStore(stack.settings.database, read_only=True)
             try:
@@ -53,6 +57,8 @@ async def main(requests: int, lone: int, keep: Path | None) -> dict[str, float]:
                 note(f"{requests} settled in {last - first:.2f} s: {rate:.1f} a second")
                 for stage, seconds in stages.items():
                     note(f"  {stage:10} median {seconds:6.2f} s after being seen")
+                for process, seconds in cpu_seconds(stack).items():
+                    note(f"  {process:40} {seconds - before.get(process, 0.0):6.2f} s of processor time")
                 note(f"{lone} lone requests with instant blocks")
                 overheads = []
                 for index in range(lone):
@@ -70,6 +76,17 @@ async def main(requests: int, lone: int, keep: Path | None) -> dict[str, float]:
             "overhead_p99_ms": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000, 1),
             "oracle_rss_mb": round(int(memory[1]) / 1024, 1) if memory else -1.0,
         }
+
+
+def cpu_seconds(stack: Stack) -> dict[str, float]:
+    """Processor time so far of each process of the stack, by what it runs."""
+    found: dict[str, float] = {}
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times, words = process.cpu_times(), process.cmdline()
+            name = next((word for word in words if word.startswith(("oracle.", "provider_images"))), words[0][-20:])
+            found[f"{name} ({process.pid})"] = times.user + times.system
+    return found
 
 
 async def ask_together(stack: Stack, client: Client, asks: list[Ask]) -> list[bytes]:

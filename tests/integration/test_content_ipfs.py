@@ -440,16 +440,18 @@ async def test_given_a_caller_that_gives_up_then_the_node_is_left_alone() -> Non
         await store.close()
 
 
-async def test_closing_breaks_off_what_is_under_way() -> None:
+async def test_closing_breaks_off_what_is_under_way_or_waits_and_takes_nothing_new() -> None:
     async with LyingNode(30.0) as node:
-        store = IpfsContentStore(node.address)
-        fetching = asyncio.create_task(store.fetch(WANTED, limit=10, timeout=30))
+        store = IpfsContentStore(node.address, threads=2)
+        fetching = [asyncio.create_task(store.fetch(WANTED, limit=10, timeout=30)) for _ in range(6)]
         await node.called.wait()
         started = time.monotonic()
         await store.close()
-        with pytest.raises(ContentUnavailable):
-            await fetching
+        results = await asyncio.gather(*fetching, return_exceptions=True)
+        assert [type(result) for result in results] == [ContentUnavailable] * 6
         assert time.monotonic() - started < 3
+        with pytest.raises(ContentUnavailable, match="closed"):
+            await store.fetch(WANTED, limit=10, timeout=30)
 
 
 async def test_given_a_node_that_was_restarted_when_it_is_asked_again_then_it_answers(tmp_path: Path) -> None:

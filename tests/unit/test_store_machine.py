@@ -255,7 +255,9 @@ class StoreMachine(RuleBasedStateMachine):
             assert walk[-1] is row.status
             assert all(b in TRANSITIONS[a] for a, b in pairwise(walk))
             assert [at for _, at, _ in line] == sorted(at for _, at, _ in line)
-            assert row.times == {to: min(at for t, at, _ in line if t is to) for to in set(walk)}
+            alone = self.run(self.store.get(row.request_id))
+            assert alone is not None
+            assert alone.times == {to: min(at for t, at, _ in line if t is to) for to in set(walk)}
 
 
 TestStoreMachine = StoreMachine.TestCase

@@ -1,0 +1,39 @@
+"""What the settings say of a deployment: the coordinator's address, the accounts, what a transaction may cost."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import is_address, to_checksum_address
+
+from oracle.chain.fees import GWEI, FeePolicy
+from oracle.chain.keys import load_account
+from oracle.errors import ConfigurationError
+from oracle.settings import Settings
+
+
+def coordinator_address(settings: Settings) -> str:
+    """The configured coordinator as a checksum address. Raises ConfigurationError when there is none."""
+    if settings.coordinator is None:
+        raise ConfigurationError(
+            "no coordinator is configured",
+            remedy="Run `sibyl up` for a chain of your own, or set SIBYL_COORDINATOR and SIBYL_RPC_URL.",
+        )
+    if not is_address(settings.coordinator):
+        raise ConfigurationError(
+            "SIBYL_COORDINATOR is not an address", remedy="Give 0x and 40 hex digits, as the deployment printed it."
+        )
+    return str(to_checksum_address(settings.coordinator))
+
+
+def account_of(role: Literal["operator", "requester"], settings: Settings) -> LocalAccount:
+    """The operator's or the requester's account. Raises ConfigurationError."""
+    key = settings.operator_key if role == "operator" else settings.requester_key
+    key_file = settings.operator_key_file if role == "operator" else settings.requester_key_file
+    return load_account(role, key=key, key_file=key_file, password_file=settings.key_password_file)
+
+
+def fee_policy(settings: Settings) -> FeePolicy:
+    """What a transaction may cost."""
+    return FeePolicy(int(settings.max_fee_gwei * GWEI), int(settings.priority_fee_gwei * GWEI))

@@ -1,0 +1,262 @@
+"""The content store over an IPFS node's RPC: ipfshttpclient, with every byte that comes back hashed here."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import ipfshttpclient
+from ipfshttpclient import exceptions
+
+from oracle.content.cid import is_named
+from oracle.content.transport import Leash, TooMuch, Transport, check_address
+from oracle.content.unixfs import CHUNK_BYTES, MAX_BLOCK_BYTES, MAX_LINKS, FileNode, cid_of, read_block
+from oracle.domain import Cid
+from oracle.errors import ContentCorrupt, ContentMalformed, ContentTooLarge, ContentUnavailable
+
+T = TypeVar("T")
+
+_MAX_DEPTH = 32
+_REPLY_BYTES = 64 * 1024  # of JSON that a node may answer for each file added
+_BROKEN_REPLY = (AssertionError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+class _Client(ipfshttpclient.Client):  # type: ignore[misc]
+    """ipfshttpclient, built directly (``connect`` refuses every Kubo since 0.8 by its version), on our transport."""
+
+    def __init__(self, address: str, headers: Mapping[str, str] | None) -> None:
+        super().__init__(address, chunk_size=CHUNK_BYTES)
+        self._client = Transport(address, "api/v0", headers=dict(headers or {}))
+
+    @property
+    def transport(self) -> Transport:
+        """The backend whose leash and budget bound the next call."""
+        return self._client
+
+
+class IpfsContentStore:
+    """``ports.ContentStore`` on a Kubo-compatible RPC.
+
+    ``address`` is the RPC's multiaddr (``/ip4/127.0.0.1/tcp/5001/http``; dns, https and unix work as well),
+    ``headers`` go with every call (a token for a remote node), ``threads`` bounds the calls in flight,
+    ``add_timeout`` is in seconds.
+    Raises ConfigurationError for an address that is none. Nothing is contacted before the first call.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        threads: int = 8,
+        add_timeout: float = 60.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        check_address(address)
+        self._address = address
+        self._headers = headers
+        self._threads = threads
+        self._add_timeout = add_timeout
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="ipfs")
+        self._local = threading.local()
+        self._transports: list[Transport] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    async def fetch(self, cid: Cid, *, limit: int, timeout: float) -> bytes:
+        """The file's bytes; see ``ports.ContentStore.fetch``. ``limit`` in bytes, ``timeout`` in seconds.
+
+        Raises ContentTooLarge, ContentUnavailable, ContentCorrupt, ContentMalformed.
+        """
+        try:
+            return await self._bounded(timeout, lambda leash: self._fetch(cid, limit, leash))
+        except TimeoutError as error:
+            raise ContentUnavailable(
+                f"no node delivered {cid} within {timeout:g} s",
+                remedy="Pin the content on a node that is reachable, then try again.",
+            ) from error
+
+    async def add(self, files: Sequence[bytes]) -> Sequence[Cid]:
+        """Store and pin files in one call; see ``ports.ContentStore.add``.
+
+        Raises ContentUnavailable when the node does not answer, ContentCorrupt when its CIDs are not ours.
+        """
+        if not files:
+            return ()
+
+        async def call(leash: Leash) -> Sequence[Cid]:
+            return await self._in_thread(self._add_files, files, leash)
+
+        try:
+            return await self._bounded(self._add_timeout, call)
+        except TimeoutError as error:
+            raise ContentUnavailable(f"the IPFS node did not store within {self._add_timeout:g} s") from error
+
+    async def version(self, *, timeout: float = 5.0) -> str:
+        """The node's version, as a sign of life. ``timeout`` in seconds. Raises ContentUnavailable."""
+
+        async def call(leash: Leash) -> str:
+            return await self._in_thread(self._read_version, leash)
+
+        try:
+            return await self._bounded(timeout, call)
+        except TimeoutError as error:
+            raise self._unreachable(error) from error
+
+    async def close(self) -> None:
+        """Break off calls in flight, which end as ContentUnavailable, and release threads and connections."""
+        self._closed = True
+        with self._lock:
+            transports = list(self._transports)
+        for transport in transports:
+            transport.interrupt()
+        await asyncio.to_thread(self._pool.shutdown)
+        for transport in transports:
+            transport.close()
+
+    # The part that runs on the event loop ------------------------------------------------------------------------
+
+    async def _bounded(self, seconds: float, work: Callable[[Leash], Awaitable[T]]) -> T:
+        leash = Leash(seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                return await work(leash)
+        finally:
+            # Threads that still work for us, because of a time-out, an error elsewhere or a cancellation, let go.
+            leash.pull()
+
+    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        self._check_open()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args))
+
+    async def _fetch(self, cid: Cid, limit: int, leash: Leash) -> bytes:
+        root = await self._in_thread(self._read_node, cid, leash)
+        if root.size > limit:
+            raise ContentTooLarge(f"{cid} has {root.size:,} bytes and {limit:,} are allowed")
+        if not root.children:
+            return root.payload
+        return await self._assemble(cid, root, leash)
+
+    async def _assemble(self, cid: Cid, root: FileNode, leash: Leash) -> bytes:
+        """Fetch what is below a root, a few blocks at a time, each into its place."""
+        content = bytearray(root.size)
+        most_blocks = max(1024, root.size // 1024)
+        waiting: list[tuple[Cid, int, int, int]] = []  # cid, size, offset, depth
+        running: dict[asyncio.Task[FileNode], tuple[int, int, int]] = {}
+        blocks = 0
+
+        def place(node: FileNode, offset: int, depth: int) -> None:
+            nonlocal blocks
+            blocks += len(node.children)
+            if blocks > most_blocks or depth > _MAX_DEPTH:
+                raise ContentMalformed(f"{cid} is cut into more or deeper blocks than a file of its size needs")
+            content[offset : offset + len(node.payload)] = node.payload
+            offset += len(node.payload)
+            below = []
+            for child, size in node.children:
+                below.append((child, size, offset, depth + 1))
+                offset += size
+            waiting.extend(reversed(below))
+
+        try:
+            place(root, 0, 0)
+            while waiting or running:
+                while waiting and len(running) < self._threads:
+                    child, *where = waiting.pop()
+                    task = asyncio.create_task(self._in_thread(self._read_node, child, leash))
+                    running[task] = (where[0], where[1], where[2])
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    node = task.result()
+                    size, offset, depth = running.pop(task)
+                    if node.size != size:
+                        raise ContentMalformed(
+                            f"a block of {cid} holds {node.size:,} bytes where {size:,} are declared"
+                        )
+                    place(node, offset, depth)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        return bytes(content)
+
+    # The part that runs in threads -------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ContentUnavailable("the content store is closed")
+
+    def _client(self, leash: Leash, budget: int) -> Any:
+        self._check_open()
+        client: _Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = _Client(self._address, self._headers)
+            with self._lock:
+                self._transports.append(client.transport)
+        client.transport.leash = leash
+        client.transport.budget = budget
+        return client
+
+    def _read_node(self, cid: Cid, leash: Leash) -> FileNode:
+        try:
+            data: bytes = self._client(leash, MAX_BLOCK_BYTES).block.get(cid.text)
+        except exceptions.ErrorResponse as error:
+            raise ContentUnavailable(f"the IPFS node does not deliver {cid}: {error}") from error
+        except TooMuch as error:
+            raise ContentCorrupt(f"the IPFS node sent more than a block for {cid}") from error
+        except exceptions.Error as error:
+            raise self._unreachable(error) from error
+        except MemoryError as error:
+            raise ContentUnavailable(f"not enough memory to read {cid}") from error
+        if not is_named(cid, data):
+            raise ContentCorrupt(f"the IPFS node served {len(data):,} bytes for {cid} that do not hash to it")
+        return read_block(cid, data)
+
+    def _add_files(self, files: Sequence[bytes], leash: Leash) -> Sequence[Cid]:
+        ours = [cid_of(data) for data in files]
+        named = []
+        for index, data in enumerate(files):
+            file = io.BytesIO(data)
+            file.name = str(index)  # ipfshttpclient sends it and the answer repeats it
+            named.append(file)
+        try:
+            reply = self._client(leash, _REPLY_BYTES * len(files)).add(
+                *named,
+                pin=True,
+                cid_version=1,
+                raw_leaves=True,
+                chunker=f"size-{CHUNK_BYTES}",
+                # Said in full, so that a node whose own defaults differ builds the same file.
+                opts={"max-file-links": str(MAX_LINKS), "hash": "sha2-256"},
+            )
+            entries = [reply] if isinstance(reply, Mapping) else reply
+            theirs = {str(entry["Name"]): str(entry["Hash"]) for entry in entries}
+        except exceptions.ErrorResponse as error:
+            raise ContentUnavailable(f"the IPFS node does not store: {error}") from error
+        except exceptions.Error as error:
+            raise self._unreachable(error) from error
+        except _BROKEN_REPLY as error:
+            raise ContentCorrupt("the IPFS node's answer to add makes no sense") from error
+        for index, cid in enumerate(ours):
+            answer = theirs.get(str(index), "no CID")
+            if answer != cid.text:
+                raise ContentCorrupt(f"the IPFS node names a file {answer} whose CID is {cid}")
+        return ours
+
+    def _read_version(self, leash: Leash) -> str:
+        try:
+            return str(self._client(leash, _REPLY_BYTES).version()["Version"])
+        except exceptions.Error as error:
+            raise self._unreachable(error) from error
+        except _BROKEN_REPLY as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: BaseException) -> ContentUnavailable:
+        return ContentUnavailable(
+            f"the IPFS node at {self._address} does not answer as one: {error}",
+            remedy="Check that the node runs and that the address is its RPC's (Kubo: Addresses.API).",
+        )

@@ -1,0 +1,79 @@
+"""Verified bytes on local disk, one file a CID, for as long as the pipeline needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from oracle.domain import Cid
+from oracle.errors import ConfigurationError
+
+_UNFINISHED = ".part"
+
+
+class DirectorySpool:
+    """``ports.Spool`` in a directory of its own, which is made when it is missing.
+
+    A file appears under its name whole or not at all, whatever is killed and whenever. What an earlier process left
+    unfinished is removed at the start. Raises ConfigurationError when the directory cannot be written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            for leftover in directory.glob(f"*{_UNFINISHED}"):
+                leftover.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the spool directory {directory} cannot be used: {error}",
+                remedy="Choose a directory that this user may write.",
+            ) from error
+
+    async def put(self, cid: Cid, data: bytes) -> Path:
+        """Write atomically; the path is stable for the CID. Raises OSError when the disk does not take it."""
+        path = self._place(cid)
+        await asyncio.to_thread(self._write, path, data)
+        return path
+
+    def path(self, cid: Cid) -> Path | None:
+        """Where the bytes lie, or None."""
+        path = self._place(cid)
+        return path if path.exists() else None
+
+    async def discard(self, cids: Iterable[Cid]) -> None:
+        """Remove what is no longer needed; unknown CIDs are ignored."""
+        paths = [self._place(cid) for cid in cids]
+        if paths:
+            await asyncio.to_thread(self._remove, paths)
+
+    def _place(self, cid: Cid) -> Path:
+        return self._directory / cid.text
+
+    def _write(self, path: Path, data: bytes) -> None:
+        # A name alone says nothing about length: the disk may have filled up under another process's write.
+        if path.exists() and path.stat().st_size == len(data):
+            return
+        handle, unfinished = tempfile.mkstemp(dir=self._directory, suffix=_UNFINISHED)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(unfinished).replace(path)
+        except BaseException:
+            Path(unfinished).unlink(missing_ok=True)
+            raise
+        directory = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    @staticmethod
+    def _remove(paths: Iterable[Path]) -> None:
+        for path in paths:
+            path.unlink(missing_ok=True)

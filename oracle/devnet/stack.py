@@ -1,0 +1,193 @@
+"""Everything on one machine: a chain, an IPFS store, the coordinator with a model published, and the oracle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+
+from oracle.chain.account import AccountSender
+from oracle.chain.rpc import Rpc
+from oracle.content.ipfs import IpfsContentStore
+from oracle.devnet.chain import Anvil, dev_account
+from oracle.devnet.child import Child
+from oracle.errors import ChainError, SibylError
+from oracle.settings import DEPLOYMENT_FILE, Settings, load_settings
+
+OWNER, OPERATOR, PUBLISHER, REQUESTER = range(4)  # development accounts
+PRICE = 10**14  # wei a prediction of the built-in model
+MODEL_FOLDER = Path(__file__).resolve().parents[2] / "provider_images" / "mnist"
+READY_SECONDS = 60.0
+
+Progress = Callable[[str], None]
+
+
+class PartEnded(SibylError):
+    """A process of the stack ended by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the servers listen on 127.0.0.1; 0 takes a free one."""
+
+    chain: int = 0
+    ipfs: int = 0
+
+
+@dataclass(slots=True)
+class Stack:
+    """A running stack: its settings, its chain, and its oracle's process."""
+
+    settings: Settings
+    chain: Anvil
+    oracle: Child
+    ipfs: Child
+    publisher: LocalAccount
+
+    async def failed(self) -> None:
+        """Wait until a part ends by itself. Raises PartEnded, which names it."""
+        waits = {
+            asyncio.create_task(self.oracle.ended()): "the oracle",
+            asyncio.create_task(self.ipfs.ended()): "the IPFS store",
+            asyncio.create_task(self.chain.stopped.wait()): "the chain",
+        }
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+        names = ", ".join(waits[task] for task in done)
+        raise PartEnded(f"{names} ended by itself", remedy=f"Read the logs in {self.settings.data_dir / 'logs'}.")
+
+
+@asynccontextmanager
+async def run_stack(
+    data_dir: Path,
+    *,
+    ports: Ports,
+    progress: Progress,
+    overrides: Mapping[str, str] | None = None,
+    block_time: float | None = None,
+) -> AsyncIterator[Stack]:
+    """Bring everything up below ``data_dir``, in order, and take it down again, in reverse.
+
+    ``overrides`` are environment variables for the oracle. A folder that was used before goes on where it stopped.
+    Raises MissingTool, PortTaken, ConfigurationError.
+    """
+    data_dir = data_dir.resolve()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        progress("starting the chain (anvil)")
+        chain = Anvil(port=ports.chain, block_time=block_time, state=data_dir / "chain.json")
+        await chain.start()
+        stack.push_async_callback(chain.close)
+
+        progress("starting the IPFS store")
+        ipfs = Child(
+            "the IPFS store",
+            [sys.executable, "-m", "oracle.devnet.ipfs", "--data", str(data_dir / "ipfs"), "--port", str(ports.ipfs)],
+            log=data_dir / "logs" / "ipfs.log",
+            environment={},
+        )
+        addresses = await ipfs.start(within=READY_SECONDS)
+        stack.push_async_callback(ipfs.close)
+
+        await _deploy(data_dir, chain, addresses, progress)
+        settings = load_settings(data_dir)
+
+        progress("starting the oracle and its worker (the worker loads TensorFlow)")
+        oracle = Child(
+            "the oracle",
+            [sys.executable, "-m", "oracle.cli", "oracle", "--data-dir", str(data_dir)],
+            log=data_dir / "logs" / "oracle.log",
+            environment=dict(overrides or {}),
+        )
+        await oracle.start(within=READY_SECONDS)
+        stack.push_async_callback(oracle.close)
+        yield Stack(settings, chain, oracle, ipfs, dev_account(PUBLISHER))
+
+
+async def _deploy(data_dir: Path, chain: Anvil, ipfs: Mapping[str, Any], progress: Progress) -> None:
+    """Deploy and publish once; later starts find the contracts and only note where the servers listen now."""
+    file = data_dir / DEPLOYMENT_FILE
+    known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    rpc = Rpc(chain.url, timeout=30.0)
+    content = IpfsContentStore(str(ipfs["rpc"]))
+    try:
+        coordinator = known.get("coordinator")
+        if coordinator is None or await rpc.call("eth_getCode", [coordinator, "latest"]) == "0x":
+            if coordinator is not None:
+                _set_aside(data_dir, progress)
+            known = await _deploy_contracts(rpc, chain.chain_id, content, progress)
+        known |= {
+            "rpc_url": chain.url,
+            "chain_id": chain.chain_id,
+            "ipfs_api": ipfs["rpc"],
+            "gateway_url": ipfs["gateway"],
+            "confirmations": 1,
+            "poll_interval": 0.05,
+            "fetch_timeout": 10.0,
+            "operator_key_file": str(_write_key(data_dir, "operator", dev_account(OPERATOR))),
+            "requester_key_file": str(_write_key(data_dir, "requester", dev_account(REQUESTER))),
+        }
+        _write(file, json.dumps(known, indent=2, sort_keys=True) + "\n")
+    finally:
+        await content.close()
+        await rpc.close()
+
+
+async def _deploy_contracts(rpc: Rpc, chain_id: int, content: IpfsContentStore, progress: Progress) -> dict[str, Any]:
+    owner = AccountSender(rpc, dev_account(OWNER), chain_id)
+    publisher = AccountSender(rpc, dev_account(PUBLISHER), chain_id)
+    progress("deploying the coordinator")
+    deployment = await owner.deploy_coordinator()
+    await owner.set_operator(deployment.address, str(dev_account(OPERATOR).address))
+    progress("publishing the digit model: weights and manifest to IPFS, the manifest's CID on-chain")
+    weights, manifest = await content.add(
+        [(MODEL_FOLDER / name).read_bytes() for name in ("weights.npz", "manifest.json")]
+    )
+    stated = json.loads((MODEL_FOLDER / "manifest.json").read_text())["weights"]["cid"]
+    if weights.text != stated:
+        raise ChainError(
+            f"the digit model's weights have the CID {weights}, its manifest says {stated}",
+            remedy="Train it again with `sibyl train mnist`, or check out the shipped files.",
+        )
+    model_id = await publisher.publish_model(deployment.address, manifest, PRICE)
+    reader = await owner.deploy_digit_reader(deployment.address, model_id)
+    return {
+        "coordinator": deployment.address,
+        "start_block": deployment.block_number,
+        "digit_reader": reader.address,
+    }
+
+
+def _set_aside(data_dir: Path, progress: Progress) -> None:
+    """The chain that the database followed is gone (a killed chain that had not saved itself): keep it beside."""
+    progress("the local chain was lost; its database is set aside as oracle.sqlite3.lost")
+    for name in ("oracle.sqlite3", "oracle.sqlite3-wal", "oracle.sqlite3-shm"):
+        old = data_dir / name
+        if old.exists():
+            old.replace(data_dir / name.replace("oracle.sqlite3", "oracle.sqlite3.lost"))
+
+
+def _write_key(data_dir: Path, role: str, account: LocalAccount) -> Path:
+    path = data_dir / "keys" / role
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    _write(path, "0x" + bytes(account.key).hex() + "\n")
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(text)
+    fresh.replace(path)
