@@ -42,7 +42,7 @@ test-e2e: $(PYTHON_READY) $(NODE_READY) ## sibyl as a process
 	@$(BIN)/pytest tests/e2e
 
 test-forge: $(NODE_READY) ## contracts: behaviour, fuzz, invariants
-	@npx --no-install forge test
+	@scripts/forge test
 
 test-contracts: $(NODE_READY) $(BROWNIE_READY) ## contracts through Brownie
 	@scripts/brownie test tests/contracts
@@ -59,14 +59,14 @@ lint: $(PYTHON_READY) $(NODE_READY) ## every checker, as CI runs them
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	npx --no-install forge fmt --check
-	npx --no-install solhint --max-warnings 0 'contracts/**/*.sol'
+	scripts/forge fmt --check
+	npx --no-install solhint --disc --noPoster --max-warnings 0 'contracts/**/*.sol'
 	node scripts/abi.mjs --check
 
 format: setup ## let the formatters write
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	npx --no-install forge fmt
+	scripts/forge fmt
 
 abi: $(NODE_READY) ## compile the contracts and refresh oracle/chain/abi
 	@node scripts/abi.mjs

@@ -60,9 +60,9 @@ async def main(requests: int, lone: int, keep: Path | None) -> dict[str, float]:
                 for process, seconds in cpu_seconds(stack).items():
                     note(f"  {process:40} {seconds - before.get(process, 0.0):6.2f} s of processor time")
                 note(f"{lone} lone requests with instant blocks")
-                overheads = []
-                for index in range(lone):
-                    overheads.append(await lone_overhead(client, store, model, cids[index % len(cids)]))
+                overheads = [
+                    await lone_overhead(client, store, model, cids[index % len(cids)]) for index in range(lone)
+                ]
             finally:
                 await store.close()
             memory = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{stack.oracle.pid}/status").read_text())

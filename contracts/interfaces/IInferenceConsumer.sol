@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+/// @title IInferenceConsumer
+/// @notice What a contract implements to be called back with the answer to a request that it made itself.
+interface IInferenceConsumer {
+    /// @notice Delivers an answer.
+    /// @dev Called by the coordinator with exactly the gas that the request paid for. A revert does not undo the
+    /// fulfilment; it is recorded, and anyone may have the callback retried. Check that the caller is the coordinator.
+    /// @param requestId Request that is answered.
+    /// @param resultCid CID of the full result.
+    /// @param answer Compact answer; see `ClassificationAnswer`.
+    function fulfillInference(bytes32 requestId, bytes calldata resultCid, bytes calldata answer) external;
+}
