@@ -17,8 +17,8 @@ from oracle.chain.coordinator import CoordinatorReader
 from oracle.chain.deployment import account_of, coordinator_address, fee_policy
 from oracle.chain.rpc import Rpc
 from oracle.content.ipfs import IpfsContentStore
-from oracle.domain import Cid, ModelManifest, OnChainModel, OnChainStatus, RequestSeen, RequestSettled
-from oracle.errors import ContentCorrupt, PermanentFailure, Retryable, SibylError
+from oracle.domain import ChainEvent, Cid, ModelManifest, OnChainModel, OnChainStatus, RequestSeen, RequestSettled
+from oracle.errors import ContentCorrupt, PermanentFailure, Retryable, RpcRangeRefused, SibylError
 from oracle.manifests import MAX_BYTES as MANIFEST_MAX_BYTES
 from oracle.manifests import read_manifest
 from oracle.settings import Settings
@@ -151,12 +151,23 @@ class Client:
         head = await self.reader.head()
         asked: RequestSeen | None = None
         settled: RequestSettled | None = None
-        for event in await self.reader.events(self.settings.start_block, head.number, request_id=request_id):
+        for event in await self._events(request_id, self.settings.start_block, head.number):
             if isinstance(event, RequestSeen):
                 asked = event
             else:
                 settled = event
         return asked, settled
+
+    async def _events(self, request_id: bytes, first: int, last: int) -> list[ChainEvent]:
+        """A request's logs in [first, last], in halves where the endpoint refuses the whole."""
+        try:
+            return list(await self.reader.events(first, last, request_id=request_id))
+        except RpcRangeRefused:
+            if first >= last:
+                raise
+            middle = (first + last) // 2
+            older = await self._events(request_id, first, middle)
+            return older + await self._events(request_id, middle + 1, last)
 
     async def refund(self, request_id: bytes) -> bytes:
         """Send the money of an unanswered request back after its deadline; the transaction's hash."""

@@ -15,6 +15,7 @@ from oracle.telemetry import logger, short
 log = logger("settler")
 
 WAITING = (RequestStatus.COMPUTED, RequestStatus.FAILED)
+CALLBACK_GAS = 8_000_000  # sum of callback gas in one report, well below what one transaction may use (EIP-7825)
 SKIPPED_PAUSE = 60.0  # seconds before a skipped item is reported again
 EXPIRY_CHECK = 1.0  # seconds between two looks for requests whose deadline has passed
 
@@ -54,7 +55,7 @@ class Settler:
         open_nonces, unmined = await self._reconcile()
         self.in_flight = len(open_nonces)
         rows = await self._store.select(WAITING, due=self._clock.now(), limit=self._items)
-        rows = [row for row in rows if row.request.deadline - self._clock.now() > 0]
+        rows = _within_gas([row for row in rows if row.request.deadline > self._clock.now()])
         # While one report waits for a block, company for the next one is coming: wait until it is full.
         if not rows or unmined >= self._in_flight or (unmined and len(rows) < self._items):
             return False
@@ -208,6 +209,16 @@ class Settler:
             ],
             expected=[row.status],
         )
+
+
+def _within_gas(rows: Sequence[RequestRow]) -> list[RequestRow]:
+    """The first rows whose callbacks fit one transaction; one row always does."""
+    total = 0
+    for count, row in enumerate(rows):
+        total += row.request.callback_gas
+        if count and total > CALLBACK_GAS:
+            return list(rows[:count])
+    return list(rows)
 
 
 def _fulfilment(row: RequestRow) -> Fulfilment:

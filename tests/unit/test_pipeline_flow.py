@@ -64,10 +64,14 @@ class Oracle:
     settler: Settler
     nonce: int = 0
 
-    async def ask(self, data: bytes, *, model_id: int = 1, deadline: float = 600, absent: bool = False) -> bytes:
+    async def ask(
+        self, data: bytes, *, model_id: int = 1, deadline: float = 600, absent: bool = False, callback_gas: int = 0
+    ) -> bytes:
         image = cid_of(data) if absent else self.content.hold(data)
         self.nonce += 1
-        request = a_request(self.nonce, image=image, deadline=int(NOW + deadline), model_id=model_id)
+        request = a_request(
+            self.nonce, image=image, deadline=int(NOW + deadline), model_id=model_id, callback_gas=callback_gas
+        )
         at = block(50)
         await self.store.commit_scan([seen(request, at)], [at], at)
         await self.store.confirm(50)
@@ -115,7 +119,8 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
         upstream = Bell()
         intake = Intake(
             store=store, content=content, inspector=PrefixInspector(), spool=spool, models=catalogue, clock=clock,
-            bell=Bell(), downstream=Bell(), failures=settler.bell, concurrency=8, max_bytes=1000, timeout=5.0, margin=5.0,
+            bell=Bell(), downstream=Bell(), failures=settler.bell,
+            concurrency=8, max_bytes=1000, timeout=5.0, margin=5.0,
         )  # fmt: skip
         runner = Runner(
             store=store, backend=backend, content=content, spool=spool, models=catalogue, clock=clock,
@@ -432,3 +437,13 @@ async def test_given_a_nonce_spent_by_a_foreign_transaction_when_found_out_then_
     await oracle.run(5)
     assert await oracle.status(request_id) is S.FULFILLED
     assert {receipt.block.number for receipt in oracle.chain.receipts.values()} != set()
+
+
+async def test_given_hungry_callbacks_when_reported_then_no_report_asks_for_more_gas_than_a_transaction_may_use(
+    build: Build,
+) -> None:
+    oracle = build()
+    ids = [await oracle.ask(b"picture %d" % n, callback_gas=2_550_000) for n in range(7)]
+    await oracle.run()
+    assert {await oracle.status(i) for i in ids} == {S.FULFILLED}
+    assert sorted(len(receipt.settled) for receipt in oracle.chain.receipts.values()) == [1, 3, 3]
