@@ -156,7 +156,7 @@ class ComputeBackend(Protocol):
     async def collect(self, key: str) -> TaskResult:
         """Wait for a task and return its schema-checked result, one item for each input, in order.
 
-        Raises UnknownTask, WorkerLost, TaskTimeout, TaskCancelled, MalformedResult.
+        Raises UnknownTask, WorkerLost, TaskTimeout, TaskCancelled, MalformedResult, ModelUnservable.
         """
 
     async def cancel(self, key: str) -> None:

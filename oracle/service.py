@@ -61,7 +61,12 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
         )
         stack.push_async_callback(inspector.close)
         spool = DirectorySpool(settings.spool)
-        backend = LocalBackend(settings.data_dir / "work", workers=settings.workers, threads=settings.worker_threads)
+        backend = LocalBackend(
+            settings.data_dir / "work",
+            workers=settings.workers,
+            threads=settings.worker_threads,
+            max_pixels=settings.image_max_pixels,
+        )
         stack.push_async_callback(backend.close)
         await backend.start()
 

@@ -68,7 +68,8 @@ class Child:
         if output is None:
             raise ConfigurationError(f"{self.name} has no standard output")
         try:
-            line = await asyncio.wait_for(output.readline(), within)
+            async with asyncio.timeout(within):
+                line = await output.readline()
             ready: Mapping[str, Any] = json.loads(line)
         except (TimeoutError, ValueError):
             await self.close()
@@ -91,7 +92,8 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), grace)
+                async with asyncio.timeout(grace):
+                    await process.wait()
             except TimeoutError:
                 process.kill()
                 await process.wait()

@@ -29,7 +29,9 @@ class Bell:
     async def wait(self, timeout: float) -> None:
         """Return when rung, or after ``timeout`` seconds."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._rung.wait(), timeout)
+            # Not wait_for, which in Python 3.11 may swallow the cancellation that ends the duty.
+            async with asyncio.timeout(timeout):
+                await self._rung.wait()
         self._rung.clear()
 
 

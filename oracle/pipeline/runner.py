@@ -137,6 +137,7 @@ class Runner:
             await self._pin(rows, result, model)
         except PermanentFailure as error:
             await self._fail(rows, error.reason, str(error))
+            await self._backend.settle(key, accepted=False)
         except (ComputeError, ContentError, Retryable) as error:
             await self._send_back(rows, str(error))
             await self._backend.cancel(key)

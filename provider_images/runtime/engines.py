@@ -1,0 +1,125 @@
+"""The engines that compute, and the few models kept loaded between jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provider_images.runtime.job import MAX_INPUTS, JobModel
+from provider_images.runtime.spec import FAMILIES, ModelSpec, SpecError
+from provider_images.runtime.weights import WeightsError, read_weights
+
+BATCH = MAX_INPUTS
+
+
+class ModelError(Exception):
+    """The model of a job cannot be used here: its manifest, its family or its weights are wrong."""
+
+
+class Classifier(Protocol):
+    """A loaded model."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What its manifest asks for."""
+
+    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n, classes) of pictures (n, height, width, channels), n from 1 to ``BATCH``."""
+
+
+class KerasEngine:
+    """TensorFlow on the CPU in float32. Creating it imports TensorFlow, which takes seconds."""
+
+    def __init__(self, threads: int) -> None:
+        import keras
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        keras.config.set_floatx("float32")
+        self.version = f"keras {keras.__version__}, tensorflow {tf.__version__}"
+
+    def load(self, spec: ModelSpec, weights: bytes) -> Classifier:
+        """Build the family's architecture, fill it and trace its graph. Raises ModelError."""
+        model = importlib.import_module(FAMILIES[spec.family]).build()
+        shape, classes = tuple(model.input_shape[1:]), model.output_shape[-1]
+        if shape != (spec.input.height, spec.input.width, spec.input.channels):
+            raise ModelError(f"input: the manifest's size is not the model's {shape}")
+        if classes != spec.classes:
+            raise ModelError(f"labels: {spec.classes} for a model of {classes} classes")
+        try:
+            model.set_weights(read_weights(weights, [variable.shape for variable in model.weights]))
+        except WeightsError as error:
+            raise ModelError(f"weights: {error}") from error
+        return _KerasClassifier(model, spec)
+
+
+class _KerasClassifier:
+    """One graph with one batch size: no tracing after the load, and an answer never depends on a batch's company."""
+
+    def __init__(self, model: Any, spec: ModelSpec) -> None:
+        import tensorflow as tf
+
+        self._spec = spec
+        self._shape = (BATCH, *model.input_shape[1:])
+        signature = tf.TensorSpec(self._shape, tf.float32)
+        self._graph = tf.function(lambda pictures: model(pictures, training=False)).get_concrete_function(signature)
+        self._model = model  # the graph holds its variables by weak reference only
+        self._constant: Any = tf.constant
+        self.classify(np.zeros((1, *self._shape[1:]), np.float32))  # the first run plans memory and kernels
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What its manifest asks for."""
+        return self._spec
+
+    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of a padded batch, the padding cut off again."""
+        batch = np.zeros(self._shape, np.float32)
+        batch[: len(pictures)] = pictures
+        probabilities: NDArray[np.float32] = self._graph(self._constant(batch)).numpy()
+        return probabilities[: len(pictures)]
+
+
+class ModelShelf:
+    """Loads models for jobs and keeps the ``capacity`` last used ones."""
+
+    def __init__(self, *, threads: int, capacity: int) -> None:
+        self._engine = KerasEngine(threads)
+        self._capacity = capacity
+        self._loaded: OrderedDict[tuple[str, str], Classifier] = OrderedDict()
+
+    @property
+    def engine(self) -> str:
+        """Names and versions of what computes."""
+        return self._engine.version
+
+    def get(self, model: JobModel, folder: Path) -> Classifier:
+        """The model, from memory or from its file (relative paths are in ``folder``). Raises ModelError."""
+        try:
+            spec = ModelSpec.from_manifest(model.manifest)
+        except SpecError as error:
+            raise ModelError(str(error)) from error
+        key = (model.manifest_cid, spec.weights_sha256)
+        if key in self._loaded:
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+        if spec.engine != "keras":
+            raise ModelError(f"engine: {spec.engine!r} is not built in")
+        try:
+            weights = (folder / model.weights).read_bytes()
+        except OSError as error:
+            raise ModelError(f"weights: {error}") from error
+        if hashlib.sha256(weights).hexdigest() != spec.weights_sha256:
+            raise ModelError("weights: their sha256 is not the manifest's")
+        loaded = self._engine.load(spec, weights)
+        while len(self._loaded) >= self._capacity:
+            self._loaded.popitem(last=False)
+        self._loaded[key] = loaded
+        return loaded

@@ -1,0 +1,81 @@
+"""Run one job folder: ``job.json`` and inputs in, ``results.json`` out."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from provider_images.runtime.engines import Classifier, ModelShelf
+from provider_images.runtime.job import JOB_FILE, RESULT_FILE, ItemFailure, ItemOutput, Job, JobInput, JobResult
+from provider_images.runtime.pictures import PictureError, prepare
+
+
+def run_folder(folder: Path, shelf: ModelShelf) -> None:
+    """Do the job in a folder and write its result in one step, so that nobody reads half of it.
+
+    Raises JobError or ModelError. When the job takes longer than its own limit, the process ends.
+    """
+    job = Job.from_json((folder / JOB_FILE).read_bytes())
+    # A thread of the interpreter's own: it ends the process even while a decoder or a kernel holds the interpreter.
+    faulthandler.dump_traceback_later(job.max_seconds, exit=True, file=sys.stderr)
+    try:
+        result = execute(job, folder, shelf)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    unfinished = folder / f"{RESULT_FILE}.part"
+    unfinished.write_text(result.to_json(), encoding="utf-8")
+    unfinished.replace(folder / RESULT_FILE)
+
+
+def execute(job: Job, folder: Path, shelf: ModelShelf) -> JobResult:
+    """Every input's outcome; a bad picture fails alone. Raises ModelError."""
+    model = shelf.get(job.model, folder)
+    began = time.perf_counter()
+    failures: dict[str, ItemOutput] = {}
+    pictures = []
+    for item in job.inputs:
+        try:
+            data = _read(item, folder)
+            pictures.append(prepare(data, model.spec.input, max_pixels=job.max_pixels))
+        except PictureError as error:
+            failures[item.id] = ItemOutput(item.id, failure=error.failure, detail=str(error))
+    decoded = time.perf_counter()
+    answers = iter(_classify(model, pictures))
+    items = tuple(failures[item.id] if item.id in failures else _output(item.id, next(answers)) for item in job.inputs)
+    return JobResult(
+        job=job.id,
+        engine=shelf.engine,
+        decode_seconds=round(decoded - began, 6),
+        inference_seconds=round(time.perf_counter() - decoded, 6),
+        items=items,
+    )
+
+
+def _read(item: JobInput, folder: Path) -> bytes:
+    try:
+        with (folder / item.path).open("rb") as file:
+            data = file.read(item.size + 1)
+    except OSError as error:
+        raise PictureError(ItemFailure.MISSING, f"the file cannot be read: {error.strerror}") from error
+    if len(data) != item.size:
+        raise PictureError(ItemFailure.MISSING, f"the file does not have its {item.size} bytes")
+    return data
+
+
+def _classify(model: Classifier, pictures: list[np.ndarray]) -> list[list[tuple[int, float]]]:
+    """The first ``top_k`` classes of each picture; a class's index decides between equals."""
+    if not pictures:
+        return []
+    probabilities = model.classify(np.stack(pictures))
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : model.spec.top_k]
+    return [[(int(index), float(row[index])) for index in best] for row, best in zip(probabilities, order, strict=True)]
+
+
+def _output(input_id: str, labels: list[tuple[int, float]]) -> ItemOutput:
+    if not all(np.isfinite(probability) for _, probability in labels):
+        return ItemOutput(input_id, failure=ItemFailure.FAILED, detail="the model's answer is not a number")
+    return ItemOutput(input_id, labels=tuple(labels))
