@@ -259,9 +259,16 @@ class RequestStore(Protocol):
         """One request."""
 
     async def select(
-        self, statuses: Iterable[RequestStatus], *, due: float | None = None, limit: int | None = None
+        self,
+        statuses: Iterable[RequestStatus],
+        *,
+        due: float | None = None,
+        tried: bool | None = None,
+        limit: int | None = None,
     ) -> Sequence[RequestRow]:
-        """Requests in these statuses, earliest deadline first; with ``due``, only those with ``not_before`` <= it."""
+        """Requests in these statuses, earliest deadline first; with ``due``, only those with ``not_before`` <= it; with
+        ``tried``, only those that were, or were not, tried before.
+        """
 
     async def spent_images(self, request_ids: Iterable[bytes]) -> Sequence[Cid]:
         """The pictures of these requests that no CONFIRMED, READY or COMPUTING request needs any more."""

@@ -54,7 +54,7 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
         genesis = await chain.block(0)
         await store.bind(chain_id, address, genesis.hash if genesis else b"\0" * 32)
 
-        content = IpfsContentStore(settings.ipfs_api)
+        content = IpfsContentStore(settings.ipfs_api, threads=settings.intake_concurrency + 2)
         stack.push_async_callback(content.close)
         inspector = ChildProcessInspector(
             children=settings.image_checkers, max_bytes=settings.image_max_bytes, max_pixels=settings.image_max_pixels

@@ -17,10 +17,15 @@ log = logger("intake")
 
 PAGE = 4  # rows read ahead, in multiples of the concurrency
 LOOK = 0.05  # seconds until the next look while a place is free
+FIRST_TIMEOUT = 5.0  # seconds for the first try of a fetch; each further try may take twice as long
 
 
 class Intake:
-    """CONFIRMED -> READY or FAILED, many at once; a slow picture never holds up the others."""
+    """CONFIRMED -> READY or FAILED, many at once; a slow picture never holds up the others.
+
+    Requests that were tried before share half of the places, and the first try is short, so that a flood of CIDs which
+    nobody has cannot keep the others waiting for long.
+    """
 
     name = "intake"
 
@@ -74,11 +79,12 @@ class Intake:
         return True
 
     async def _look(self) -> None:
-        rows = await self._store.select(
-            [RequestStatus.CONFIRMED], due=self._clock.now(), limit=PAGE * self._concurrency
-        )
-        self._waiting = deque(row for row in rows if row.request_id not in self._running)
-        self.coming = Counter(row.request.model_id for row in rows)
+        now, states = self._clock.now(), [RequestStatus.CONFIRMED]
+        fresh = await self._store.select(states, due=now, tried=False, limit=PAGE * self._concurrency)
+        again = await self._store.select(states, due=now, tried=True, limit=max(1, self._concurrency // 2))
+        self._waiting = deque(row for row in (*again, *fresh) if row.request_id not in self._running)
+        # Only what comes for the first time is company worth waiting for.
+        self.coming = Counter(row.request.model_id for row in fresh)
 
     async def close(self) -> None:
         """Stop what is running; its requests are still CONFIRMED and will be taken again."""
@@ -97,14 +103,18 @@ class Intake:
             if slack <= 0:
                 raise PermanentFailure("too little time was left before the deadline", reason=blame)
             cid = row.request.image_cid
-            data = await self._content.fetch(cid, limit=self._max_bytes, timeout=min(self._timeout, slack))
+            timeout = min(self._timeout, FIRST_TIMEOUT * 2.0**row.attempts, slack)
+            data = await self._content.fetch(cid, limit=self._max_bytes, timeout=timeout)
             facts = await self._inspector.inspect(data)
             await self._spool.put(cid, data)
             return Move(row.request_id, RequestStatus.READY, image=facts, attempts=0, not_before=0.0)
         except PermanentFailure as error:
             log.info("request %s fails: %s", short(row.request_id), error)
             return _failed(row, error.reason, error)
-        except Retryable as error:
+        except Exception as error:
+            # One request's trouble, foreseen (Retryable) or not, must not end the stage for the others.
+            if not isinstance(error, Retryable):
+                log.exception("request %s met an error of ours", short(row.request_id))
             attempts = row.attempts + 1
             again = self._clock.now() + backoff(attempts)
             if again >= row.request.deadline - self._margin:

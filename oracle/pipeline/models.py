@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 
 from oracle.domain import Cid, OnChainModel, ServableModel
 from oracle.errors import ContentError, ModelUnservable, PermanentFailure, Retryable
@@ -14,6 +15,7 @@ from oracle.ports import ChainReader, Clock, ComputeBackend, ContentStore, Spool
 
 REGISTRY_AGE = 30.0  # seconds a registry entry is believed before it is read again
 REFUSAL_AGE = 60.0  # seconds a refusal is remembered, so that a model mended later is picked up
+RETRY_AGE = 2.0  # the same for a failure that may pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,15 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    error: PermanentFailure
-    at: float
+    error: PermanentFailure | Retryable
+    until: float
 
 
 class ModelCatalogue:
-    """Resolves models on first use and remembers them by manifest CID; concurrent callers share one resolution."""
+    """Resolves models on first use and remembers them by manifest CID; concurrent callers share one resolution.
+
+    What is remembered grows with the registry (4,095 models at most), not with the requests.
+    """
 
     def __init__(
         self,
@@ -47,27 +52,33 @@ class ModelCatalogue:
         self._registry: dict[int, _Known] = {}
         self._servable: dict[Cid, ServableModel] = {}
         self._refused: dict[Cid, _Refusal] = {}
-        self._lock = asyncio.Lock()
+        self._locks: defaultdict[Cid, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def resolve(self, model_id: int) -> ServableModel:
         """The model, its weights on local disk and checked against their sha256.
 
         Raises ModelUnservable or ManifestInvalid when it can never be run here; Retryable errors when it may be later.
         """
-        async with self._lock:
-            entry = await self._entry(model_id)
-            cid = entry.manifest_cid
+        entry = await self._entry(model_id)
+        cid = entry.manifest_cid
+        # One lock a manifest: a model that loads slowly holds up nobody who asks for another.
+        async with self._locks[cid]:
             known = self._servable.get(cid)
             if known is not None and known.weights.exists():
-                return known
+                return replace(known, model_id=model_id)
             refusal = self._refused.get(cid)
-            if refusal is not None and self._clock.now() - refusal.at < REFUSAL_AGE:
+            if refusal is not None and self._clock.now() < refusal.until:
                 raise refusal.error
             try:
                 model = await self._load(entry)
             except PermanentFailure as error:
-                self._refused[cid] = _Refusal(error, self._clock.now())
+                self._refused[cid] = _Refusal(error, self._clock.now() + REFUSAL_AGE)
                 raise
+            except Retryable as error:
+                # Those who waited for the lock must not each wait for the same fetch to fail.
+                self._refused[cid] = _Refusal(error, self._clock.now() + RETRY_AGE)
+                raise
+            self._refused.pop(cid, None)
             self._servable[cid] = model
             return model
 

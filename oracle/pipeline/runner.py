@@ -19,6 +19,7 @@ from oracle.telemetry import logger, short
 log = logger("runner")
 
 PIN_TRIES = 5
+RECOVERY = 10.0  # seconds between two looks for batches that nobody follows
 
 
 class Runner:
@@ -51,20 +52,27 @@ class Runner:
         self._timeout, self._margin, self._max_attempts = timeout, margin, max_attempts
         self._running: dict[str, asyncio.Task[None]] = {}
         self._idle_since: float | None = None
+        self._recovered = time.monotonic()
 
     async def recover(self) -> None:
-        """After a start: follow batches that the backend still holds, send the members of the others back to READY."""
-        batches = await self._store.open_batches()
+        """Take up batches that nobody here follows: after a start, or when following one ended in an error of ours.
+
+        What the backend still holds is followed; the members of the others go back to READY.
+        """
+        self._recovered = time.monotonic()
+        batches = {k: rows for k, rows in (await self._store.open_batches()).items() if k not in self._running}
         held = set(await self._backend.recover(list(batches))) if batches else set()
         for key, rows in batches.items():
             if key in held:
                 self._running[key] = asyncio.create_task(self._follow(key, rows))
             else:
-                await self._send_back(rows, "the oracle was restarted", counted=False)
+                await self._send_back(rows, "its batch was interrupted", counted=False)
 
     async def step(self) -> bool:
         """Start the batches that the rules close now. One more than the slots, so that a worker never waits for us."""
-        self._running = {key: task for key, task in self._running.items() if not task.done()}
+        self._forget_ended()
+        if time.monotonic() - self._recovered >= RECOVERY:
+            await self.recover()
         slots = self._backend.capabilities().slots
         room = slots + 1 - len(self._running)
         if room <= 0:
@@ -94,6 +102,12 @@ class Runner:
             await asyncio.sleep(min(0.01, self._limits.linger))
             return True
         return bool(planned)
+
+    def _forget_ended(self) -> None:
+        for key in [key for key, task in self._running.items() if task.done()]:
+            error = self._running.pop(key).exception()
+            if error is not None:
+                log.error("batch %s met an error of ours; it is taken up again", key[:8], exc_info=error)
 
     async def close(self) -> None:
         """Stop following; the batches stay COMPUTING in the store and are recovered at the next start."""

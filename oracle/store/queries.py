@@ -60,7 +60,11 @@ def by_id(connection: Connection, request_ids: Iterable[bytes]) -> list[RequestR
 
 
 def in_status(
-    connection: Connection, statuses: Iterable[RequestStatus], due: float | None, limit: int | None
+    connection: Connection,
+    statuses: Iterable[RequestStatus],
+    due: float | None = None,
+    tried: bool | None = None,
+    limit: int | None = None,
 ) -> list[RequestRow]:
     """Requests in these statuses, earliest deadline first, then in chain order; without their ``times``."""
     found: list[Row[Any]] = []
@@ -71,6 +75,8 @@ def in_status(
         )
         if due is not None:
             query = query.where(requests.c.not_before <= due)
+        if tried is not None:
+            query = query.where(requests.c.attempts > 0 if tried else requests.c.attempts == 0)
         found += connection.execute(query.limit(limit)).all()
     found.sort(key=lambda record: (record.deadline, record.block, record.log_index))
     return [_row(record, None) for record in found[:limit]]
@@ -130,7 +136,7 @@ def block_at_or_below(connection: Connection, number: int) -> BlockRef | None:
 def computing(connection: Connection) -> dict[str, list[RequestRow]]:
     """The batches that have members at a backend, with those members."""
     found: dict[str, list[RequestRow]] = defaultdict(list)
-    for row in in_status(connection, [RequestStatus.COMPUTING], None, None):
+    for row in in_status(connection, [RequestStatus.COMPUTING]):
         if row.batch is not None:
             found[row.batch].append(row)
     return dict(found)

@@ -101,11 +101,18 @@ class SqliteRequestStore:
         return rows[0] if rows else None
 
     async def select(
-        self, statuses: Iterable[RequestStatus], *, due: float | None = None, limit: int | None = None
+        self,
+        statuses: Iterable[RequestStatus],
+        *,
+        due: float | None = None,
+        tried: bool | None = None,
+        limit: int | None = None,
     ) -> Sequence[RequestRow]:
-        """Requests in these statuses, earliest deadline first; with ``due``, those whose ``not_before`` has passed."""
+        """Requests in these statuses, earliest deadline first; with ``due``, those whose ``not_before`` has passed;
+        with ``tried``, those that were, or were not, tried before.
+        """
         wanted = tuple(statuses)
-        return await self._read(lambda connection: queries.in_status(connection, wanted, due, limit))
+        return await self._read(lambda connection: queries.in_status(connection, wanted, due, tried, limit))
 
     async def spent_images(self, request_ids: Iterable[bytes]) -> Sequence[Cid]:
         """The pictures of these requests that no CONFIRMED, READY or COMPUTING request needs any more."""

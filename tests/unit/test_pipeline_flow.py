@@ -25,6 +25,7 @@ from doubles import (
 
 from oracle.answers import ClassificationAnswer
 from oracle.domain import (
+    Cid,
     ComputeTask,
     FailureReason,
     ItemResult,
@@ -35,6 +36,7 @@ from oracle.domain import (
     TaskResult,
 )
 from oracle.errors import ContentUnavailable, RpcUnavailable, WorkerLost
+from oracle.pipeline import runner as runner_module
 from oracle.pipeline import settler as settler_module
 from oracle.pipeline.batcher import BatchLimits
 from oracle.pipeline.duty import Bell
@@ -447,3 +449,64 @@ async def test_given_hungry_callbacks_when_reported_then_no_report_asks_for_more
     await oracle.run()
     assert {await oracle.status(i) for i in ids} == {S.FULFILLED}
     assert sorted(len(receipt.settled) for receipt in oracle.chain.receipts.values()) == [1, 3, 3]
+
+
+async def test_given_an_error_of_ours_in_one_request_when_taken_in_then_the_others_go_on_and_it_is_tried_again(
+    build: Build,
+) -> None:
+    oracle = build()
+    odd, good = await oracle.ask(b"picture odd"), await oracle.ask(b"picture good")
+    oracle.content.faults[cid_of(b"picture odd")] = [ZeroDivisionError("a bug")]
+    await oracle.run()
+    assert [await oracle.status(i) for i in (odd, good)] == [S.CONFIRMED, S.FULFILLED]
+    oracle.clock.time += 2
+    await oracle.run()
+    assert await oracle.status(odd) is S.FULFILLED
+
+
+async def test_given_an_error_of_ours_while_a_batch_is_followed_then_it_is_taken_up_again(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = build(ScriptedBackend(script=lambda task: bugs.pop() if bugs else sevens(task)))
+    bugs: list[TaskResult | Exception] = [ZeroDivisionError("a bug")]
+    request_id = await oracle.ask(b"picture")
+    await oracle.run()
+    assert await oracle.status(request_id) is S.COMPUTING
+    monkeypatch.setattr(runner_module, "RECOVERY", 0.0)
+    await oracle.run()
+    assert await oracle.status(request_id) is S.FULFILLED
+
+
+async def test_given_a_flood_of_pictures_that_nobody_has_when_others_ask_then_they_are_answered_first(
+    build: Build,
+) -> None:
+    oracle = build()
+    for n in range(60):
+        await oracle.ask(b"picture nowhere %d" % n, absent=True, deadline=300)
+    await oracle.run(20)
+    oracle.clock.time += 1
+    good = await oracle.ask(b"picture good", deadline=6000)
+    await oracle.run(8)
+    assert await oracle.status(good) is S.FULFILLED
+
+
+async def test_given_a_model_that_loads_slowly_when_another_is_asked_then_it_does_not_wait(build: Build) -> None:
+    oracle = build()
+    slow = oracle.content.hold(manifest(name="slow"))
+    oracle.chain.models = {**oracle.chain.models, 3: slow}
+    gate = asyncio.Event()
+    fetch = oracle.content.fetch
+
+    async def stalls(cid: Cid, *, limit: int, timeout: float) -> bytes:
+        if cid == slow:
+            await gate.wait()
+        return await fetch(cid, limit=limit, timeout=timeout)
+
+    oracle.content.fetch = stalls  # type: ignore[method-assign]
+    waits = await oracle.ask(b"picture one", model_id=3)
+    quick = await oracle.ask(b"picture two")
+    await oracle.run()
+    assert [await oracle.status(i) for i in (waits, quick)] == [S.CONFIRMED, S.FULFILLED]
+    gate.set()
+    await oracle.run()
+    assert await oracle.status(waits) is S.FULFILLED
