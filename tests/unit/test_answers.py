@@ -1,0 +1,50 @@
+"""The compact answer: what Python writes is what Solidity's ``ClassificationAnswer`` reads."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oracle.answers import AnswerEntry, ClassificationAnswer
+
+pytestmark = pytest.mark.unit
+
+entries = st.builds(AnswerEntry, st.integers(0, 0xFFFF), st.integers(0, 10_000))
+
+
+@given(st.lists(entries, min_size=1, max_size=7), st.integers(0, 255))
+def test_whatever_is_encoded_decodes_to_itself(classes: list[AnswerEntry], familiarity: int) -> None:
+    answer = ClassificationAnswer(tuple(classes), familiarity)
+    word = answer.encode()
+    assert len(word) == 32
+    assert ClassificationAnswer.decode(word) == answer
+
+
+def test_given_a_seven_at_99_percent_when_encoded_then_the_word_is_the_documented_one() -> None:
+    word = ClassificationAnswer((AnswerEntry(7, 9900), AnswerEntry(1, 100)), familiarity=0).encode()
+    assert word.hex() == "01010200" + "000726ac" + "00010064" + "00" * 20
+
+
+@given(st.binary(max_size=40))
+def test_whatever_is_decoded_is_an_answer_or_a_value_error(word: bytes) -> None:
+    try:
+        answer = ClassificationAnswer.decode(word)
+    except ValueError:
+        return
+    assert answer.encode() == word or max(entry.confidence_bps for entry in answer.entries) > 10_000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ClassificationAnswer(()),
+        ClassificationAnswer((AnswerEntry(1, 1),) * 8),
+        ClassificationAnswer((AnswerEntry(0x10000, 1),)),
+        ClassificationAnswer((AnswerEntry(1, 10_001),)),
+        ClassificationAnswer((AnswerEntry(1, 1),), familiarity=256),
+    ],
+)
+def test_given_a_field_out_of_range_when_encoded_then_it_is_refused(answer: ClassificationAnswer) -> None:
+    with pytest.raises(ValueError, match=r"\d"):
+        answer.encode()

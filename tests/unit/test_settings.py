@@ -1,0 +1,106 @@
+"""Settings and keys: environment, then deployment file, then defaults; errors name the setting, never its value."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from pydantic import SecretStr
+
+from oracle.chain.deployment import account_of, coordinator_address
+from oracle.chain.keys import load_account
+from oracle.errors import ConfigurationError
+from oracle.settings import load_settings
+
+pytestmark = pytest.mark.unit
+
+KEY = "0x" + "4c" * 32
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("SIBYL_"):
+            monkeypatch.delenv(name)
+
+
+def test_given_a_deployment_file_and_an_environment_when_loaded_then_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deployment.json").write_text(json.dumps({"rpc_url": "http://127.0.0.1:1", "chain_id": 5}))
+    monkeypatch.setenv("SIBYL_CHAIN_ID", "7")
+    settings = load_settings(tmp_path)
+    assert (settings.rpc_url, settings.chain_id) == ("http://127.0.0.1:1", 7)
+    assert settings.database == tmp_path / "oracle.sqlite3"
+
+
+def test_given_bad_settings_when_loaded_then_each_is_named_and_no_value_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIBYL_CONFIRMATIONS", "0-secret")
+    monkeypatch.setenv("SIBYL_WORKERS", "99999")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(tmp_path)
+    assert "SIBYL_CONFIRMATIONS" in str(caught.value)
+    assert "SIBYL_WORKERS" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_given_a_broken_deployment_file_when_loaded_then_the_remedy_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "deployment.json").write_text("{")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(tmp_path)
+    assert "sibyl up" in caught.value.remedy
+
+
+@pytest.mark.parametrize("text", [None, "0x12", "not an address"])
+def test_given_no_usable_coordinator_when_asked_for_then_the_setting_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    if text is not None:
+        monkeypatch.setenv("SIBYL_COORDINATOR", text)
+    with pytest.raises(ConfigurationError) as caught:
+        coordinator_address(load_settings(tmp_path))
+    assert "SIBYL_COORDINATOR" in str(caught.value) + caught.value.remedy
+
+
+def test_given_a_hex_key_or_an_encrypted_keystore_when_loaded_then_both_give_the_account(tmp_path: Path) -> None:
+    address = Account.from_key(KEY).address
+    plain, keystore, password = tmp_path / "plain", tmp_path / "keystore.json", tmp_path / "password"
+    plain.write_text(KEY + "\n")
+    password.write_text("open sesame\n")
+    keystore.write_text(json.dumps(Account.encrypt(KEY, "open sesame", kdf="pbkdf2", iterations=2)))
+    for file in (plain, keystore):
+        assert load_account("operator", key=None, key_file=file, password_file=password).address == address
+    assert load_account("operator", key=SecretStr(KEY), key_file=None, password_file=None).address == address
+
+
+def test_given_unusable_keys_when_loaded_then_the_error_names_the_source_and_repeats_no_secret(tmp_path: Path) -> None:
+    broken, keystore, wrong = tmp_path / "broken", tmp_path / "keystore.json", tmp_path / "wrong"
+    broken.write_text("4c4c-not-a-key")
+    keystore.write_text(json.dumps(Account.encrypt(KEY, "open sesame", kdf="pbkdf2", iterations=2)))
+    wrong.write_text("close sesame")
+    for file, password in ((broken, None), (keystore, None), (keystore, wrong), (tmp_path / "absent", None)):
+        with pytest.raises(ConfigurationError) as caught:
+            load_account("operator", key=None, key_file=file, password_file=password)
+        assert caught.value.remedy
+        for secret in ("4c4c", "sesame"):
+            assert secret not in str(caught.value) + caught.value.remedy
+
+
+def test_given_no_key_when_an_account_is_needed_then_the_setting_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        account_of("requester", load_settings(tmp_path))
+    assert "SIBYL_REQUESTER_KEY_FILE" in caught.value.remedy
+
+
+def test_given_settings_with_a_key_when_printed_then_it_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIBYL_OPERATOR_KEY", KEY)
+    settings = load_settings(tmp_path)
+    assert "4c4c" not in repr(settings) + str(settings) + settings.model_dump_json()
