@@ -36,6 +36,10 @@ DataDir = Annotated[
     typer.Option("--data-dir", help="Where the state lives. [default: .sibyl, or SIBYL_DATA_DIR]"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of text for a person.")]
+IpfsApi = Annotated[
+    str | None,
+    typer.Option(envvar="SIBYL_IPFS_API", help="Multiaddr of a Kubo to use instead of Sibyl's own store."),
+]
 RequestId = Annotated[str, typer.Argument(help="The request's id: 0x and 64 hex digits.")]
 
 
@@ -93,6 +97,7 @@ def up(
     block_time: Annotated[
         float | None, typer.Option(help="Mine a block every so many seconds instead of at once.")
     ] = None,
+    ipfs_api: IpfsApi = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the chain, the store and the database first.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -108,7 +113,7 @@ def up(
 
     async def work() -> None:
         ports = Ports(chain_port, ipfs_port)
-        async with run_stack(folder, ports=ports, progress=_note, block_time=block_time) as stack:
+        async with run_stack(folder, ports=ports, progress=_note, ipfs_api=ipfs_api, block_time=block_time) as stack:
             settings = stack.settings
             facts = {
                 "rpc_url": settings.rpc_url,
@@ -140,6 +145,7 @@ def up(
 def demo(
     as_json: AsJson = False,
     keep: Annotated[Path | None, typer.Option(help="Keep chain, store and database in this folder.")] = None,
+    ipfs_api: IpfsApi = None,
 ) -> None:
     """The main job once: paid requests with real pictures, and the answers that came back on-chain."""
     from oracle.devnet.demo import run_demo
@@ -154,7 +160,7 @@ def demo(
                 yield Path(name)
 
     async def work() -> bool:
-        async with folder() as data_dir, run_stack(data_dir, ports=Ports(), progress=_note) as stack:
+        async with folder() as data_dir, run_stack(data_dir, ports=Ports(), progress=_note, ipfs_api=ipfs_api) as stack:
             pictures, lines, summary = await run_demo(stack, _note)
         if not as_json:
             _table(lines)

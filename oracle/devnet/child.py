@@ -37,8 +37,8 @@ def die_with(parent: int) -> Callable[[], None] | None:
 class Child:
     """One process. ``log`` receives its standard error; standard output is its protocol."""
 
-    def __init__(self, name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str]) -> None:
-        self.name, self._command, self._log, self._environment = name, command, log, environment
+    def __init__(self, name: str, command: Sequence[str], *, log: Path) -> None:
+        self.name, self._command, self._log = name, command, log
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
         self._errors: IO[bytes] | None = None
@@ -59,7 +59,6 @@ class Child:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **self._environment},
             # A Ctrl-C in the terminal goes to the whole group; the parent decides when its children end.
             start_new_session=True,
             preexec_fn=die_with(os.getpid()),

@@ -15,11 +15,13 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 
 from oracle.chain.account import AccountSender
+from oracle.chain.coordinator import CoordinatorReader
 from oracle.chain.rpc import Rpc
 from oracle.content.ipfs import IpfsContentStore
 from oracle.devnet.chain import Anvil, dev_account
 from oracle.devnet.child import Child
-from oracle.errors import ChainError, SibylError
+from oracle.errors import ConfigurationError, SibylError
+from oracle.manifests import read_manifest
 from oracle.settings import DEPLOYMENT_FILE, Settings, load_settings
 
 OWNER, OPERATOR, PUBLISHER, REQUESTER = range(4)  # development accounts
@@ -49,16 +51,17 @@ class Stack:
     settings: Settings
     chain: Anvil
     oracle: Child
-    ipfs: Child
+    ipfs: Child | None
     publisher: LocalAccount
 
     async def failed(self) -> None:
         """Wait until a part ends by itself. Raises PartEnded, which names it."""
-        waits = {
+        waits: dict[asyncio.Task[object], str] = {
             asyncio.create_task(self.oracle.ended()): "the oracle",
-            asyncio.create_task(self.ipfs.ended()): "the IPFS store",
             asyncio.create_task(self.chain.stopped.wait()): "the chain",
         }
+        if self.ipfs is not None:
+            waits[asyncio.create_task(self.ipfs.ended())] = "the IPFS store"
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -74,13 +77,13 @@ async def run_stack(
     *,
     ports: Ports,
     progress: Progress,
-    overrides: Mapping[str, str] | None = None,
+    ipfs_api: str | None = None,
     block_time: float | None = None,
 ) -> AsyncIterator[Stack]:
     """Bring everything up below ``data_dir``, in order, and take it down again, in reverse.
 
-    ``overrides`` are environment variables for the oracle. A folder that was used before goes on where it stopped.
-    Raises MissingTool, PortTaken, ConfigurationError.
+    ``ipfs_api`` is the multiaddr of a Kubo to use instead of the store that ships with us; ``block_time`` in seconds. A
+    folder that was used before goes on where it stopped. Raises MissingTool, PortTaken, ConfigurationError.
     """
     data_dir = data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -90,15 +93,26 @@ async def run_stack(
         await chain.start()
         stack.push_async_callback(chain.close)
 
-        progress("starting the IPFS store")
-        ipfs = Child(
-            "the IPFS store",
-            [sys.executable, "-m", "oracle.devnet.ipfs", "--data", str(data_dir / "ipfs"), "--port", str(ports.ipfs)],
-            log=data_dir / "logs" / "ipfs.log",
-            environment={},
-        )
-        addresses = await ipfs.start(within=READY_SECONDS)
-        stack.push_async_callback(ipfs.close)
+        ipfs: Child | None = None
+        addresses: dict[str, Any] = {"ipfs_api": ipfs_api}
+        if ipfs_api is None:
+            progress("starting the IPFS store")
+            ipfs = Child(
+                "the IPFS store",
+                [
+                    sys.executable,
+                    "-m",
+                    "oracle.devnet.ipfs",
+                    "--data",
+                    str(data_dir / "ipfs"),
+                    "--port",
+                    str(ports.ipfs),
+                ],
+                log=data_dir / "logs" / "ipfs.log",
+            )
+            listens = await ipfs.start(within=READY_SECONDS)
+            stack.push_async_callback(ipfs.close)
+            addresses = {"ipfs_api": listens["rpc"], "gateway_url": listens["gateway"]}
 
         await _deploy(data_dir, chain, addresses, progress)
         settings = load_settings(data_dir)
@@ -108,30 +122,32 @@ async def run_stack(
             "the oracle",
             [sys.executable, "-m", "oracle.cli", "oracle", "--data-dir", str(data_dir)],
             log=data_dir / "logs" / "oracle.log",
-            environment=dict(overrides or {}),
         )
         await oracle.start(within=READY_SECONDS)
         stack.push_async_callback(oracle.close)
         yield Stack(settings, chain, oracle, ipfs, dev_account(PUBLISHER))
 
 
-async def _deploy(data_dir: Path, chain: Anvil, ipfs: Mapping[str, Any], progress: Progress) -> None:
+async def _deploy(data_dir: Path, chain: Anvil, addresses: Mapping[str, Any], progress: Progress) -> None:
     """Deploy and publish once; later starts find the contracts and only note where the servers listen now."""
     file = data_dir / DEPLOYMENT_FILE
     known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     rpc = Rpc(chain.url, timeout=30.0)
-    content = IpfsContentStore(str(ipfs["rpc"]))
+    content = IpfsContentStore(str(addresses["ipfs_api"]))
     try:
         coordinator = known.get("coordinator")
         if coordinator is None or await rpc.call("eth_getCode", [coordinator, "latest"]) == "0x":
             if coordinator is not None:
                 _set_aside(data_dir, progress)
-            known = await _deploy_contracts(rpc, chain.chain_id, content, progress)
+            known = await _deploy_coordinator(rpc, chain.chain_id, progress)
+        model_id = await _publish(rpc, chain.chain_id, known["coordinator"], content, progress)
+        if "digit_reader" not in known:
+            owner = AccountSender(rpc, dev_account(OWNER), chain.chain_id)
+            known["digit_reader"] = (await owner.deploy_digit_reader(known["coordinator"], model_id)).address
         known |= {
             "rpc_url": chain.url,
             "chain_id": chain.chain_id,
-            "ipfs_api": ipfs["rpc"],
-            "gateway_url": ipfs["gateway"],
+            **addresses,
             "confirmations": 1,
             "poll_interval": 0.05,
             "fetch_timeout": 10.0,
@@ -144,29 +160,30 @@ async def _deploy(data_dir: Path, chain: Anvil, ipfs: Mapping[str, Any], progres
         await rpc.close()
 
 
-async def _deploy_contracts(rpc: Rpc, chain_id: int, content: IpfsContentStore, progress: Progress) -> dict[str, Any]:
-    owner = AccountSender(rpc, dev_account(OWNER), chain_id)
-    publisher = AccountSender(rpc, dev_account(PUBLISHER), chain_id)
+async def _deploy_coordinator(rpc: Rpc, chain_id: int, progress: Progress) -> dict[str, Any]:
     progress("deploying the coordinator")
+    owner = AccountSender(rpc, dev_account(OWNER), chain_id)
     deployment = await owner.deploy_coordinator()
     await owner.set_operator(deployment.address, str(dev_account(OPERATOR).address))
-    progress("publishing the digit model: weights and manifest to IPFS, the manifest's CID on-chain")
-    weights, manifest = await content.add(
-        [(MODEL_FOLDER / name).read_bytes() for name in ("weights.npz", "manifest.json")]
-    )
-    stated = json.loads((MODEL_FOLDER / "manifest.json").read_text())["weights"]["cid"]
-    if weights.text != stated:
-        raise ChainError(
+    return {"coordinator": deployment.address, "start_block": deployment.block_number}
+
+
+async def _publish(rpc: Rpc, chain_id: int, coordinator: str, content: IpfsContentStore, progress: Progress) -> int:
+    """Pin the digit model's files, which another store may not have, and publish the manifest unless it is already."""
+    files = [(MODEL_FOLDER / name).read_bytes() for name in ("weights.npz", "manifest.json")]
+    weights, manifest = await content.add(files)
+    stated = read_manifest(files[1]).weights_cid
+    if weights != stated:
+        raise ConfigurationError(
             f"the digit model's weights have the CID {weights}, its manifest says {stated}",
             remedy="Train it again with `sibyl train mnist`, or check out the shipped files.",
         )
-    model_id = await publisher.publish_model(deployment.address, manifest, PRICE)
-    reader = await owner.deploy_digit_reader(deployment.address, model_id)
-    return {
-        "coordinator": deployment.address,
-        "start_block": deployment.block_number,
-        "digit_reader": reader.address,
-    }
+    for model in await CoordinatorReader(rpc, coordinator, chain_id).models():
+        if model.manifest_cid == manifest:
+            return model.model_id
+    progress("publishing the digit model: weights and manifest to IPFS, the manifest's CID on-chain")
+    publisher = AccountSender(rpc, dev_account(PUBLISHER), chain_id)
+    return await publisher.publish_model(coordinator, manifest, PRICE)
 
 
 def _set_aside(data_dir: Path, progress: Progress) -> None:
