@@ -77,8 +77,11 @@ lock: $(PYTHON_READY) ## resolve the Python locks anew
 kubo: ## build a real Kubo into .cache/kubo (needs Go); the content tests then run on it too
 	@scripts/kubo
 
-clean: ## remove what the targets made, environments included
-	rm -rf .venv .venv-brownie .tools .cache .sibyl node_modules build out cache reports
+clean: ## remove what the targets made, environments included; keys, deployments and state stay
+	rm -rf .venv .venv-brownie .tools .cache/solc .cache/solcx .cache/kubo .cache/brownie/test.* node_modules out cache reports
+	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name deployments -exec rm -rf {} +; fi
+	@for kept in .sibyl .cache/brownie/home build/deployments; do \
+	  if [ -e $$kept ]; then echo "kept $$kept; delete it yourself if you are sure"; fi; done
 
 ##@ Measurements (figures, and one line of JSON last)
 .PHONY: bench-pipeline

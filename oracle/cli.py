@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,16 +34,43 @@ app = typer.Typer(
 train_app = typer.Typer(help="Train the models that ship with Sibyl.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 
+
+def _remember(as_json: bool) -> bool:
+    _output.as_json = as_json
+    return as_json
+
+
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Where the state lives. [default: .sibyl, or SIBYL_DATA_DIR]"),
+    typer.Option("--data-dir", help="Where the state lives.", show_default=".sibyl, or SIBYL_DATA_DIR"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of text for a person.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", callback=_remember, help="Print JSON for a program instead of text for a person."),
+]
 IpfsApi = Annotated[
     str | None,
     typer.Option(envvar="SIBYL_IPFS_API", help="Multiaddr of a Kubo to use instead of Sibyl's own store."),
 ]
+
+
+class Role(StrEnum):
+    """Whose account."""
+
+    OPERATOR = "operator"
+    REQUESTER = "requester"
+
+
 RequestId = Annotated[str, typer.Argument(help="The request's id: 0x and 64 hex digits.")]
+
+
+class _Output:
+    """How this run speaks."""
+
+    as_json = False
+
+
+_output = _Output()
 
 
 class _Interrupted(Exception):
@@ -48,14 +78,39 @@ class _Interrupted(Exception):
 
 
 def main() -> None:
-    """Run the command line; errors of ours end in a message, a remedy and exit code 1."""
+    """Run the command line; errors end in a message, a remedy and exit code 1, under --json as JSON on stdout."""
     try:
         app(standalone_mode=True)
-    except SibylError as error:
-        typer.secho(f"error: {error}", err=True, fg="red")
-        if error.remedy:
-            typer.echo(f"  {error.remedy}", err=True)
+    except (SibylError, OSError) as error:
+        if _output.as_json:
+            typer.echo(json.dumps(_error_facts(error)))
+        else:
+            _complain(error)
         sys.exit(1)
+
+
+def _error_facts(error: SibylError | OSError) -> dict[str, str]:
+    if isinstance(error, SibylError):
+        return {"error": str(error), "remedy": error.remedy}
+    message = error.strerror or str(error)
+    return {
+        "error": f"{error.filename}: {message}" if error.filename else message,
+        "remedy": "Mend the path or its permissions, or choose another (--data-dir says where the state lives).",
+    }
+
+
+def _complain(error: SibylError | OSError) -> None:
+    facts = _error_facts(error)
+    typer.secho(f"error: {_plain(facts['error'])}", err=True, fg="red")
+    if facts["remedy"]:
+        typer.echo(f"  {_plain(facts['remedy'])}", err=True)
+
+
+def _plain(text: object) -> str:
+    """Text of unknown origin for a terminal: what is not printable (control and bidirectional marks) is escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
+    )
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -103,9 +158,11 @@ def up(
 ) -> None:
     """Everything on one machine: chain, IPFS store, contracts, oracle. Stays until Ctrl-C."""
     from oracle.devnet.stack import Ports, run_stack
-    from oracle.settings import DEPLOYMENT_FILE, load_settings
+    from oracle.settings import DEPLOYMENT_FILE, Settings
 
-    folder = load_settings(data_dir).data_dir
+    # The environment may be made for another deployment: of it, only the folder is taken here.
+    default = Settings.model_fields["data_dir"].default
+    folder = data_dir or Path(os.environ.get("SIBYL_DATA_DIR") or default)
     if fresh and folder.exists():
         if not (folder / DEPLOYMENT_FILE).exists():
             raise SibylError(f"{folder} was not made by `sibyl up`", remedy="Delete it yourself, if you are sure.")
@@ -172,11 +229,16 @@ def demo(
         return summary.lost == 0 and summary.wrong == 0 and summary.fulfilled + summary.refunded == summary.requests
 
     if not _run(work()):
-        raise SibylError("the demo lost a request or got a wrong answer", remedy="Use --keep DIR and read DIR/logs.")
+        # The summary stays the last line of standard output.
+        _complain(
+            SibylError("the demo lost a request or got a wrong answer", remedy="Use --keep DIR and read DIR/logs.")
+        )
+        raise typer.Exit(1)
 
 
 def _table(lines: list[Line]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from oracle.telemetry import short
@@ -193,7 +255,7 @@ def _table(lines: list[Line]) -> None:
             short(line.request_id),
             line.what,
             line.model,
-            f"{mark}{line.answer}" if line.answer else line.state,
+            escape(_plain(f"{mark}{line.answer}" if line.answer else line.state)),
             "" if line.confidence is None else f"{line.confidence:.2%}",
             short(line.result_cid) if line.result_cid else "",
             f"{line.gas_request:,}",
@@ -228,7 +290,13 @@ def oracle(data_dir: DataDir = None) -> None:
 @app.command()
 def request(
     image: Annotated[str, typer.Argument(help="A picture's path, or the CID of one that is pinned already.")],
-    model: Annotated[str, typer.Option(help="The model's name or number.")] = "mnist-cnn",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The model's number, or a name that one active model alone bears.", show_default="the deployment's own"
+        ),
+    ] = None,
+    max_price: Annotated[str, typer.Option(help="Pay no more than this, in ether.")] = "0.01",
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the answer is on-chain.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to stay with --wait.")] = 120.0,
     deadline: Annotated[int, typer.Option(help="Seconds after which the money can be refunded.")] = 600,
@@ -236,15 +304,23 @@ def request(
     as_json: AsJson = False,
 ) -> None:
     """Pin a picture, pay for a prediction, and with --wait show the answer."""
+    from oracle.chain.account import TooDear
     from oracle.client import connect
     from oracle.domain import Cid
     from oracle.settings import load_settings
 
     settings = load_settings(data_dir)
+    limit = _wei(max_price)
+    facts: dict[str, Any] = {}
 
-    async def work() -> dict[str, Any]:
+    async def work() -> None:
         async with connect(settings) as client:
             chosen = await client.model(model)
+            number, price = chosen.on_chain.model_id, await client.reader.quote(chosen.on_chain.model_id)
+            if price > limit:
+                raise TooDear(number, price, limit)
+            if not as_json:
+                typer.echo(f"model {number}, {_plain(chosen.name)}, costs {_ether(price)}")
             path = Path(image)
             if path.is_file():
                 data = path.read_bytes()
@@ -261,26 +337,50 @@ def request(
                     raise SibylError(
                         f"{image} is neither a file nor a CID", remedy="Give a picture's path, or a CID of IPFS."
                     ) from error
-            asked = await client.ask(chosen.on_chain.model_id, cid, deadline=deadline)
-            facts: dict[str, Any] = {
-                "request": "0x" + asked.request_id.hex(),
-                "model": chosen.name,
-                "image": cid.text,
-                "payment_wei": asked.payment,
-                "transaction": "0x" + asked.transaction_hash.hex(),
-                "gas": asked.gas_used,
-                "deadline": asked.deadline,
-            }
-            if not as_json:
+            try:
+                asked = await client.ask(number, cid, deadline=deadline, max_price=limit)
+            except asyncio.CancelledError:
+                if client.sender.sent:
+                    _note(f"interrupted; the payment may be on its way in 0x{client.sender.sent[-1].hex()}")
+                raise
+            facts.update(
+                {
+                    "request": "0x" + asked.request_id.hex(),
+                    "model": chosen.name,
+                    "model_id": number,
+                    "image": cid.text,
+                    "payment_wei": asked.payment,
+                    "transaction": "0x" + asked.transaction_hash.hex(),
+                    "gas": asked.gas_used,
+                    "deadline": asked.deadline,
+                }
+            )
+            if as_json:
+                _note(f"paid: request {facts['request']}")
+            else:
                 typer.echo(f"request {facts['request']}\n  paid {_ether(asked.payment)}, gas {asked.gas_used:,}")
             if wait:
+                facts["state"] = "pending"
                 outcome = await client.wait(asked.request_id, timeout=timeout)
-                facts |= _outcome_facts(outcome)
+                facts.update(_outcome_facts(outcome))
                 if not as_json:
                     _show(outcome)
-            return facts
 
-    facts = _run(work())
+    later = "The request is paid: `sibyl result ID` reads its answer, `sibyl refund ID` its money after the deadline."
+    try:
+        _run(work())
+    except (SibylError, OSError) as error:
+        if not (as_json and facts):
+            raise
+        facts |= _error_facts(error)
+        typer.echo(json.dumps(facts))
+        raise typer.Exit(1) from None
+    except typer.Exit:
+        if facts and as_json:
+            typer.echo(json.dumps({**facts, "error": "interrupted", "remedy": later}))
+        elif facts:
+            _note(later)
+        raise
     if as_json:
         typer.echo(json.dumps(facts))
     if facts.get("state") in ("failed", "refunded"):
@@ -337,6 +437,45 @@ def refund(request_id: RequestId, data_dir: DataDir = None, as_json: AsJson = Fa
 
 
 @app.command()
+def withdraw(
+    role: Annotated[Role, typer.Option(help="Whose credit.")] = Role.OPERATOR,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have the coordinator pay out an account's credit: an operator's earnings, or a requester's returned money.
+
+    The operator's key also signs the running oracle's reports, and a withdrawal at a report's nonce throws that report
+    away (the oracle notices, and sends it again). So this waits up to ten seconds until no report of the database in
+    --data-dir is in flight. With an oracle elsewhere, stop it first.
+    """
+    from oracle.client import connect
+    from oracle.settings import load_settings
+    from oracle.status import reports_in_flight
+
+    settings = load_settings(data_dir)
+
+    async def work() -> tuple[str, int]:
+        async with connect(settings) as client:
+            for _ in range(100 if role is Role.OPERATOR else 0):
+                if await reports_in_flight(settings) == 0:
+                    break
+                await asyncio.sleep(0.1)
+            else:
+                if role is Role.OPERATOR:
+                    raise SibylError(
+                        "the oracle has reports in flight",
+                        remedy="Try again when `sibyl status` shows none, or stop the oracle first.",
+                    )
+            return await client.withdraw(role.value)
+
+    account, amount = _run(work())
+    if as_json:
+        typer.echo(json.dumps({"account": account, "withdrawn_wei": amount}))
+    else:
+        typer.echo(f"{_ether(amount)} paid out to {account}")
+
+
+@app.command()
 def status(
     request_id: Annotated[str | None, typer.Argument(help="One request, with its timeline.")] = None,
     data_dir: DataDir = None,
@@ -357,13 +496,13 @@ def status(
     for name, value in facts.items():
         if name == "timeline":
             for move in value:
-                typer.echo(f"  {move['time']}  {move['status']:10} {move['detail']}")
+                typer.echo(f"  {move['time']}  {move['status']:10} {_plain(move['detail'])}")
         elif isinstance(value, dict):
             typer.echo(f"{name}:")
             for key, count in value.items():
                 typer.echo(f"  {key:10} {count}")
         else:
-            typer.echo(f"{name:12} {value}")
+            typer.echo(f"{name.replace('_', ' '):12} {_plain(value)}")
 
 
 @app.command()
@@ -394,7 +533,7 @@ def models(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if not listed:
         typer.echo("The registry holds no model yet.")
     for model in listed:
-        state = model["problem"] or ("" if model["active"] else "paused by its publisher")
+        state = _plain(model["problem"]) or ("" if model["active"] else "paused by its publisher")
         typer.echo(
             f"{model['id']:>4}  {model['name']:16} {model['task'] or '?':15} {_ether(model['price_wei']):>14}  {state}"
         )
@@ -412,9 +551,9 @@ def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     else:
         for item in results:
             mark = typer.style("ok  ", fg="green") if item.ok else typer.style("FAIL", fg="red")
-            typer.echo(f"{mark} {item.name:18} {item.detail}")
+            typer.echo(f"{mark} {item.name:18} {_plain(item.detail)}")
             if not item.ok and item.remedy:
-                typer.echo(f"     {'':18} {item.remedy}")
+                typer.echo(f"     {'':18} {_plain(item.remedy)}")
     if not all(item.ok for item in results):
         raise typer.Exit(1)
 
@@ -422,7 +561,7 @@ def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 @train_app.command("mnist")
 def train_mnist(
     data: Annotated[Path | None, typer.Option(help="Folder with MNIST's t10k files; else downloaded.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the files go. [default: the shipped ones]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the files go.", show_default="the shipped ones")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     seed: Annotated[int | None, typer.Option(help="Fixes the split, the initial weights and every distortion.")] = None,
 ) -> None:
@@ -440,6 +579,16 @@ def _ether(wei: int) -> str:
     from eth_utils.currency import from_wei
 
     return f"{from_wei(wei, 'ether'):f} ETH"
+
+
+def _wei(ether: str) -> int:
+    try:
+        wei = Decimal(ether) * 10**18
+    except InvalidOperation:
+        raise typer.BadParameter("--max-price is a number of ether, such as 0.01") from None
+    if not wei.is_finite() or not 0 <= wei < 2**128:
+        raise typer.BadParameter("--max-price is a number of ether, such as 0.01")
+    return int(wei)
 
 
 def _outcome_facts(outcome: Outcome) -> dict[str, Any]:
@@ -460,7 +609,7 @@ def _show(outcome: Outcome) -> None:
         return
     for score in outcome.document["labels"]:
         bar = "█" * max(1, round(score["probability"] * 30))
-        typer.echo(f"  {score['label']:>12}  {score['probability']:7.2%}  {bar}")
+        typer.echo(f"  {_plain(score['label']):>12}  {score['probability']:7.2%}  {bar}")
     typer.echo(f"  result    {settled.result_cid} (these bytes hash to the CID on the chain)")
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from oracle.answers import ClassificationAnswer
 from oracle.chain.account import AccountSender, Ask, Asked
@@ -17,14 +16,21 @@ from oracle.chain.coordinator import CoordinatorReader
 from oracle.chain.deployment import account_of, coordinator_address, fee_policy
 from oracle.chain.rpc import Rpc
 from oracle.content.ipfs import IpfsContentStore
+from oracle.documents import read_result
 from oracle.domain import ChainEvent, Cid, ModelManifest, OnChainModel, OnChainStatus, RequestSeen, RequestSettled
-from oracle.errors import ContentCorrupt, PermanentFailure, Retryable, RpcRangeRefused, SibylError
+from oracle.errors import ContentCorrupt, PermanentFailure, Retryable, RpcRangeRefused, RpcUnavailable, SibylError
 from oracle.manifests import MAX_BYTES as MANIFEST_MAX_BYTES
 from oracle.manifests import read_manifest
 from oracle.settings import Settings
 
 RESULT_LIMIT = 64 * 1024 * 1024
 DEFAULT_DEADLINE = 600  # seconds
+LAG = 5.0  # seconds in which the nodes behind one address come to agree on a new block
+MANIFEST_SECONDS = 5.0  # for one manifest of the registry, which anyone may have published
+REGISTRY_SECONDS = 30.0  # for all of them
+_UNREAD = "not read: too many manifests are slow to come"
+_MANIFESTS_AT_ONCE = 8
+_SHOWN = 8  # models that an error names
 
 
 class UnknownRequest(SibylError):
@@ -33,6 +39,10 @@ class UnknownRequest(SibylError):
 
 class NotAnsweredYet(SibylError):
     """The wait ended before the request did."""
+
+
+class NothingToWithdraw(SibylError):
+    """The account has no credit at the coordinator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +93,66 @@ class Client:
 
     async def models(self) -> list[ListedModel]:
         """Every model of the registry, in the order of publication."""
-        return list(await asyncio.gather(*(self._listed(model) for model in await self.reader.models())))
+        return await self._with_manifests(await self.reader.models())
 
-    async def model(self, name: str) -> ListedModel:
-        """The newest active model of that name, or the one with that number. Raises SibylError when there is none."""
-        known = await self.models()
-        for model in reversed(known):
-            if name == str(model.on_chain.model_id) or (model.on_chain.active and name == model.name):
-                return model
-        names = ", ".join(sorted({model.name for model in known if model.on_chain.active})) or "none"
-        raise SibylError(f"there is no model {name!r}", remedy=f"Choose one of: {names}. See `sibyl models`.")
+    async def model(self, choice: str | None = None) -> ListedModel:
+        """The model of that number or name; None means the deployment's own.
+
+        Anyone may publish a model of any name. So digits are a number and nothing else, and a name counts when one
+        active model alone bears it, or the deployment's own does. Raises SibylError with what there is to choose.
+        """
+        if choice is None:
+            if self.settings.default_model is None:
+                raise SibylError(
+                    "this deployment names no model of its own",
+                    remedy="Choose one by number with --model (`sibyl models` lists them), or set SIBYL_DEFAULT_MODEL.",
+                )
+            return await self._numbered(self.settings.default_model)
+        if choice.isascii() and choice.isdigit():
+            return await self._numbered(int(choice) if len(choice) < 78 else 0)  # a uint256 has at most 78 digits
+        return await self._named(choice)
+
+    async def _numbered(self, number: int) -> ListedModel:
+        model = await self.reader.model(number) if number else None
+        if model is None:
+            raise SibylError(f"the registry holds no model {number}", remedy="See `sibyl models`.")
+        if not model.active:
+            raise SibylError(
+                f"model {number} is paused by its publisher", remedy="Choose another: `sibyl models` lists them."
+            )
+        (listed,) = await self._with_manifests([model])
+        return listed
+
+    async def _named(self, name: str) -> ListedModel:
+        active = [model for model in await self.reader.models() if model.active]
+        trusted = [model for model in active if model.model_id == self.settings.default_model]
+        for own in await self._with_manifests(trusted):
+            if own.manifest is not None and own.name == name:
+                return own
+        known = await self._with_manifests(active)
+        bearers = [model for model in known if model.manifest is not None and model.name == name]
+        if any(model.problem == _UNREAD for model in known):
+            raise SibylError(
+                f"the registry's manifests are too slow to come to know which models bear the name {name!r}",
+                remedy="Choose by number: --model NUMBER.",
+            )
+        if len(bearers) == 1:
+            return bearers[0]
+        if bearers:
+            listed = "; ".join(
+                f"{model.on_chain.model_id} ({model.on_chain.price} wei, paid to {model.on_chain.payout})"
+                for model in bearers[:_SHOWN]
+            )
+            more = f"; and {len(bearers) - _SHOWN} more" if len(bearers) > _SHOWN else ""
+            raise SibylError(
+                f"{len(bearers)} active models bear the name {name!r}: {listed}{more}",
+                remedy="Choose by number, the publisher that you trust: --model NUMBER.",
+            )
+        names = sorted({model.name for model in known})
+        shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        raise SibylError(
+            f"there is no active model {name!r}", remedy=f"Choose one of: {shown or 'none'}. See `sibyl models`."
+        )
 
     async def upload(self, picture: bytes) -> Cid:
         """Pin a picture; its CID."""
@@ -100,29 +160,55 @@ class Client:
         return cid
 
     async def ask(
-        self, model_id: int, image: Cid, *, deadline: float = DEFAULT_DEADLINE, callback_gas: int = 0
+        self,
+        model_id: int,
+        image: Cid,
+        *,
+        deadline: float = DEFAULT_DEADLINE,
+        callback_gas: int = 0,
+        max_price: int | None = None,
     ) -> Asked:
-        """Pay for one prediction; ``deadline`` in seconds from the newest block."""
+        """Pay for one prediction, at most ``max_price`` wei; ``deadline`` in seconds from the newest block.
+
+        Raises TooDear before anything is sent, and what ``AccountSender`` raises.
+        """
         until = await self.deadline(deadline)
-        return await self.sender.request_inference(self.reader.address, Ask(model_id, image, until, callback_gas))
+        ask = Ask(model_id, image, until, callback_gas)
+        return await self.sender.request_inference(self.reader.address, ask, max_price=max_price)
 
     async def deadline(self, seconds: float) -> int:
         """A deadline that many seconds after the chain's own time (or this machine's, whichever is later)."""
         return int(max(time.time(), (await self.reader.head()).timestamp) + seconds)
 
     async def wait(self, request_id: bytes, *, timeout: float) -> Outcome:
-        """Wait until the request ends. Raises NotAnsweredYet after ``timeout`` seconds, UnknownRequest."""
+        """Wait until the request ends, through an endpoint's bad moments.
+
+        Raises NotAnsweredYet after ``timeout`` seconds, UnknownRequest, and what ``outcome`` raises.
+        """
         until = time.monotonic() + timeout
         pause = min(0.1, self.settings.poll_interval)
-        while (await self.reader.request_of(request_id)).status is OnChainStatus.PENDING:
-            if time.monotonic() > until:
+        ended: float | None = None  # when a node first said so; the node that serves the logs may lag behind it
+        while True:
+            trouble: SibylError | None = None
+            try:
+                if (await self.reader.request_of(request_id)).status is OnChainStatus.PENDING:
+                    ended = None
+                else:
+                    ended = ended or time.monotonic()
+                    return await self.outcome(request_id)
+            except (RpcUnavailable, NotAnsweredYet, UnknownRequest) as error:
+                trouble = error
+            agreed = ended is None or time.monotonic() > ended + LAG
+            if agreed and isinstance(trouble, NotAnsweredYet | UnknownRequest):
+                raise trouble
+            if agreed and time.monotonic() > until:
+                why = f" ({trouble})" if trouble else ""
                 raise NotAnsweredYet(
-                    f"no answer to 0x{request_id.hex()} within {timeout:g} s",
+                    f"no answer to 0x{request_id.hex()} within {timeout:g} s{why}",
                     remedy="It may still come: `sibyl result ID` later, or `sibyl refund ID` after its deadline.",
                 )
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, self.settings.poll_interval)
-        return await self.outcome(request_id)
 
     async def outcome(self, request_id: bytes) -> Outcome:
         """How a request ended, its result read by CID and compared with the chain.
@@ -141,8 +227,13 @@ class Client:
         if settled.status is not OnChainStatus.FULFILLED or settled.result_cid is None:
             return Outcome(asked, settled, None, None)
         raw = await self.content.fetch(settled.result_cid, limit=RESULT_LIMIT, timeout=self.settings.fetch_timeout)
-        answer = ClassificationAnswer.decode(settled.answer)
-        document = json.loads(raw)
+        try:
+            answer = ClassificationAnswer.decode(settled.answer)
+        except ValueError as error:
+            raise ContentCorrupt(
+                f"the answer on-chain cannot be read: {error}", remedy="A newer Sibyl may know its form."
+            ) from None
+        document = read_result(raw)
         await self._compare(asked, settled, answer, document)
         return Outcome(asked, settled, answer, document, raw)
 
@@ -173,14 +264,37 @@ class Client:
         """Send the money of an unanswered request back after its deadline; the transaction's hash."""
         return (await self.sender.refund(self.reader.address, request_id)).transaction_hash
 
-    async def _listed(self, model: OnChainModel) -> ListedModel:
-        try:
-            data = await self.content.fetch(
-                model.manifest_cid, limit=MANIFEST_MAX_BYTES, timeout=self.settings.fetch_timeout
+    async def withdraw(self, role: Literal["operator", "requester"]) -> tuple[str, int]:
+        """Pull an account's whole credit; its address and the wei paid out.
+
+        Raises NothingToWithdraw before anything is sent.
+        """
+        sender = self.sender
+        if role == "operator":
+            account = account_of(role, self.settings)
+            sender = AccountSender(self.rpc, account, self._chain_id, fee_policy(self.settings))
+        if await self.reader.credit_of(sender.address) == 0:
+            raise NothingToWithdraw(
+                f"{sender.address} has no credit at the coordinator", remedy="Credit comes with answered requests."
             )
-            return ListedModel(model, read_manifest(data))
-        except (PermanentFailure, Retryable) as error:
-            return ListedModel(model, None, str(error))
+        return sender.address, await sender.withdraw(self.reader.address)
+
+    async def _with_manifests(self, models: Sequence[OnChainModel]) -> list[ListedModel]:
+        turn = asyncio.Semaphore(_MANIFESTS_AT_ONCE)
+        until = time.monotonic() + REGISTRY_SECONDS
+        seconds = min(MANIFEST_SECONDS, self.settings.fetch_timeout)
+
+        async def listed(model: OnChainModel) -> ListedModel:
+            async with turn:
+                if time.monotonic() > until:
+                    return ListedModel(model, None, _UNREAD)
+                try:
+                    data = await self.content.fetch(model.manifest_cid, limit=MANIFEST_MAX_BYTES, timeout=seconds)
+                    return ListedModel(model, read_manifest(data))
+                except (PermanentFailure, Retryable) as error:
+                    return ListedModel(model, None, str(error))
+
+        return list(await asyncio.gather(*(listed(model) for model in models)))
 
     async def _compare(
         self, asked: RequestSeen, settled: RequestSettled, answer: ClassificationAnswer, document: Mapping[str, Any]

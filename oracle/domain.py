@@ -109,7 +109,9 @@ _REASON_TEXT = {
     FailureReason.IMAGE_UNAVAILABLE: "no node delivered the picture in time; pin it and ask again",
     FailureReason.IMAGE_TOO_LARGE: "the picture has too many bytes or pixels; send a smaller one",
     FailureReason.IMAGE_UNREADABLE: "the CID does not name a whole, readable picture",
-    FailureReason.IMAGE_UNSUPPORTED: "the picture's format is not accepted; send PNG, JPEG or WebP without animation",
+    FailureReason.IMAGE_UNSUPPORTED: (
+        "the picture's format is not accepted; send PNG, JPEG, WebP or GIF without animation"
+    ),
     FailureReason.MODEL_UNAVAILABLE: "nobody here can run this model",
     FailureReason.COMPUTE_FAILED: "every attempt to run the model failed",
 }

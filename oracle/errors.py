@@ -43,10 +43,6 @@ class PermanentFailure(SibylError):
             self.reason = reason
 
 
-class InvalidCid(SibylError):
-    """Text or bytes that are not a CID of a form Sibyl accepts."""
-
-
 class ContentError(SibylError):
     """Base of what can go wrong between us and the content store."""
 
@@ -152,7 +148,13 @@ class ReportReverted(ChainError):
 
 
 class TransactionRefused(ChainError):
-    """The node refused the transaction (nonce too low, underpriced, no funds)."""
+    """The node refused the transaction (nonce too low, underpriced, no funds).
+
+    ``underpriced``: higher fees would do. ``too_large``: it asks for more gas than a block has.
+    """
+
+    underpriced = False
+    too_large = False
 
 
 class WrongChain(ChainError, ConfigurationError):

@@ -23,6 +23,8 @@ FITS = frozenset({"stretch", "digit"})
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# What a terminal or a page would obey instead of show, and halves of characters, which have no bytes.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def read_manifest(data: bytes) -> ModelManifest:
@@ -43,8 +45,8 @@ def parse_manifest(document: object) -> ModelManifest:
     """
     body = _object(document, "manifest")
     try:
-        # The document travels on to providers; Python reads infinity where JSON has none.
-        json.dumps(body, allow_nan=False)
+        # The document travels on to providers; Python reads infinity and half a character where JSON has none.
+        json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise ManifestInvalid(f"manifest: not JSON: {error}") from error
     if body.get("schema") != SCHEMA:
@@ -78,6 +80,7 @@ def _labels(value: object) -> tuple[str, ...]:
     for i, label in enumerate(value):
         if not isinstance(label, str) or not 0 < len(label) <= 200:
             raise ManifestInvalid(f"labels[{i}]: a text of 1 to 200 characters expected, not {_short(label)}")
+        _printable(label, f"labels[{i}]")
     return tuple(value)
 
 
@@ -128,7 +131,14 @@ def _text(body: Mapping[str, Any], key: str, field: str) -> str:
     value = body.get(key)
     if not isinstance(value, str) or not 0 < len(value) <= 2000:
         raise ManifestInvalid(f"{field}: a text expected, not {_short(value)}")
+    # A description may have paragraphs.
+    _printable(value.replace("\n", " ") if key == "description" else value, field)
     return value
+
+
+def _printable(text: str, field: str) -> None:
+    if found := _UNPRINTABLE.search(text):
+        raise ManifestInvalid(f"{field}: the character {found[0]!a} is not accepted")
 
 
 def _matching(body: Mapping[str, Any], key: str, field: str, form: re.Pattern[str]) -> str:

@@ -15,7 +15,6 @@ from oracle.domain import (
     ComputeEvent,
     ComputeTask,
     FailureReason,
-    Fees,
     Fulfilment,
     ImageFacts,
     InferenceRequest,
@@ -75,6 +74,12 @@ class ReportSender(Protocol):
     async def replace(self, report: SignedReport, items: Sequence[Fulfilment]) -> SignedReport:
         """The same items at the same nonce with fees raised enough for a node to accept the replacement."""
 
+    async def gas_price(self) -> int:
+        """Wei per gas that a report mined in the next block pays."""
+
+    async def is_outbid(self, report: SignedReport) -> bool:
+        """Whether the next block's transactions offer more than the report does."""
+
     async def broadcast(self, report: SignedReport) -> None:
         """Send the raw bytes; a node that already knows them is no error.
 
@@ -119,6 +124,9 @@ class Spool(Protocol):
 
     def path(self, cid: Cid) -> Path | None:
         """Where the bytes lie, or None."""
+
+    async def cids(self, *, older_than: float) -> Sequence[Cid]:
+        """What lies there and was last put more than ``older_than`` seconds ago."""
 
     async def discard(self, cids: Iterable[Cid]) -> None:
         """Remove what is no longer needed; unknown CIDs are ignored."""
@@ -297,8 +305,8 @@ class RequestStore(Protocol):
     async def open_reports(self) -> Sequence[StoredReport]:
         """Reports whose fate is not final, by nonce."""
 
-    async def last_nonce(self) -> int | None:
-        """The highest nonce ever signed."""
+    async def last_mined_nonce(self) -> int | None:
+        """The highest nonce of a report whose receipt was confirmed."""
 
     async def close_report(self, receipt: ReportReceipt) -> None:
         """A receipt is confirmed: settled requests become FULFILLED or REJECTED, those it did not carry go back to the
@@ -329,7 +337,6 @@ __all__ = [
     "Clock",
     "ComputeBackend",
     "ContentStore",
-    "Fees",
     "ImageInspector",
     "Move",
     "ReportSender",

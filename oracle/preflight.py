@@ -1,4 +1,5 @@
-"""Pre-flight: every connection and key looked at, each problem with its remedy; nothing is changed."""
+"""Pre-flight: every connection and key looked at, each problem with its remedy. Nothing is changed, but that the
+empty file ends up pinned on the IPFS node."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from oracle.chain.calls import read_number
 from oracle.chain.checks import verify_deployment, verify_operator
 from oracle.chain.coordinator import CoordinatorReader
 from oracle.chain.deployment import account_of, coordinator_address
@@ -17,7 +19,7 @@ from oracle.errors import ConfigurationError, SibylError
 from oracle.settings import Settings
 from oracle.store import SqliteRequestStore
 
-# Every Kubo holds the empty file, so reading it shows that the node answers.
+# Stored and pinned here, then read back: that shows that the node does both. Most Kubos hold it anyway.
 _EMPTY_FILE = Cid.parse("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku")
 
 
@@ -41,6 +43,9 @@ async def preflight(settings: Settings) -> list[CheckResult]:
             results.append(CheckResult(name, True, await work()))
         except SibylError as error:
             results.append(CheckResult(name, False, str(error), error.remedy))
+        except OSError as error:
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            results.append(CheckResult(name, False, what, "Mend the path or its permissions, then check again."))
 
     async def chain() -> str:
         nonlocal rpc
@@ -53,12 +58,18 @@ async def preflight(settings: Settings) -> list[CheckResult]:
     async def operator() -> str:
         account = account_of("operator", settings)
         if rpc is None:
-            raise ConfigurationError("not checked: the chain does not answer")
+            raise ConfigurationError("not checked: there is no RPC endpoint", remedy="Mend the chain's check first.")
         await verify_operator(rpc, coordinator_address(settings), account.address)
-        balance = int(await rpc.call("eth_getBalance", [account.address, "latest"]), 16)
-        return f"{account.address} may report and holds {balance / 10**18:.4f} ETH"
+        balance = await read_number(rpc, "eth_getBalance", account.address, "latest")
+        credit = await CoordinatorReader(rpc, coordinator_address(settings), 0).credit_of(account.address)
+        return (
+            f"{account.address} may report and holds {balance / 10**18:.4f} ETH, "
+            f"with {credit / 10**18:.6f} ETH of credit to withdraw"
+        )
 
     async def requester() -> str:
+        if settings.requester_key is None and settings.requester_key_file is None:
+            return "not set; only needed to ask from this machine"
         return str(account_of("requester", settings).address)
 
     async def ipfs() -> str:
@@ -68,7 +79,7 @@ async def preflight(settings: Settings) -> list[CheckResult]:
             await content.fetch(_EMPTY_FILE, limit=0, timeout=settings.fetch_timeout)
         finally:
             await content.close()
-        return f"{settings.ipfs_api} stores and serves"
+        return f"{settings.ipfs_api} stores and serves (the empty file is pinned there)"
 
     async def database() -> str:
         folder = settings.data_dir

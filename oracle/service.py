@@ -17,6 +17,7 @@ from oracle.compute.local import LocalBackend
 from oracle.content.images import ChildProcessInspector
 from oracle.content.ipfs import IpfsContentStore
 from oracle.content.spool import DirectorySpool
+from oracle.errors import RpcUnavailable, SibylError
 from oracle.pipeline.batcher import BatchLimits
 from oracle.pipeline.clock import ChainClock
 from oracle.pipeline.duty import Bell, Duty, keep
@@ -25,12 +26,15 @@ from oracle.pipeline.intake import Intake
 from oracle.pipeline.models import ModelCatalogue
 from oracle.pipeline.runner import Runner
 from oracle.pipeline.settler import Settler
+from oracle.pipeline.sweeper import EVERY as SWEEP
+from oracle.pipeline.sweeper import Sweeper
 from oracle.settings import Settings
 from oracle.store import SqliteRequestStore
 from oracle.telemetry import logger
 
 log = logger("service")
 
+URGENT = 15.0  # seconds for compute under which a request runs alone, lest its time-out fail its neighbours
 LOOK = 1.0  # seconds after which a duty looks for work that no bell announced (retries that came due)
 
 
@@ -52,7 +56,9 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
         store = SqliteRequestStore(settings.database)
         stack.push_async_callback(store.close)
         genesis = await chain.block(0)
-        await store.bind(chain_id, address, genesis.hash if genesis else b"\0" * 32)
+        if genesis is None:
+            raise RpcUnavailable(f"{rpc.host} has no block 0", remedy="Use a node that keeps the chain's headers.")
+        await store.bind(chain_id, address, genesis.hash)
 
         content = IpfsContentStore(settings.ipfs_api, threads=settings.intake_concurrency + 2)
         stack.push_async_callback(content.close)
@@ -66,6 +72,7 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             workers=settings.workers,
             threads=settings.worker_threads,
             max_pixels=settings.image_max_pixels,
+            run_limit=settings.compute_timeout,
         )
         stack.push_async_callback(backend.close)
         await backend.start()
@@ -73,8 +80,15 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
         clock = ChainClock()
         sender = EthereumReportSender(rpc, account, address, chain_id, fee_policy(settings))
         models = ModelCatalogue(
-            chain=chain, content=content, spool=spool, backend=backend, clock=clock, timeout=settings.fetch_timeout
+            chain=chain,
+            content=content,
+            spool=DirectorySpool(settings.spool / "weights"),
+            backend=backend,
+            clock=clock,
+            timeout=settings.fetch_timeout,
+            weights_limit=settings.weights_max_bytes,
         )
+        stack.push_async_callback(models.close)
         settler = Settler(
             store=store,
             chain=chain,
@@ -85,6 +99,8 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             items=settings.report_items,
             in_flight=settings.reports_in_flight,
             replace_after=settings.replace_after,
+            posting_time=settings.deadline_margin / 2,
+            cost_ratio=settings.max_cost_ratio,
         )
         to_intake, to_runner = Bell(), Bell()
         intake = Intake(
@@ -101,6 +117,7 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             max_bytes=settings.image_max_bytes,
             timeout=settings.fetch_timeout,
             margin=settings.deadline_margin,
+            budget=settings.intake_bytes,
         )
         stack.push_async_callback(intake.close)
         runner = Runner(
@@ -115,7 +132,11 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             upstream=to_intake,
             coming=lambda: intake.coming,
             limits=BatchLimits(
-                settings.batch_items, settings.batch_bytes, settings.batch_linger, slack=4 * settings.deadline_margin
+                settings.batch_items,
+                settings.batch_bytes,
+                settings.batch_linger,
+                slack=4 * settings.deadline_margin,
+                urgent=settings.deadline_margin + min(URGENT, 2 * settings.deadline_margin),
             ),
             timeout=settings.compute_timeout,
             margin=settings.deadline_margin,
@@ -135,10 +156,14 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             (follower, lambda: settings.poll_interval),
             (intake, lambda: LOOK),
             (runner, lambda: LOOK),
+            (Sweeper(store=store, spool=spool, models=models), lambda: SWEEP),
             (settler, lambda: min(LOOK, settings.poll_interval) if settler.in_flight else LOOK),
         ]
         tasks = [asyncio.create_task(keep(duty, idle=idle), name=duty.name) for duty, idle in duties]
         stack.push_async_callback(_cancel, tasks)
+        if settings.default_model is not None:
+            warming = asyncio.create_task(_warm_up(settings.default_model, models, backend), name="warm-up")
+            stack.push_async_callback(_cancel, [warming])
         log.info("the oracle runs", extra={"chain": chain_id, "coordinator": address, "operator": account.address})
 
         async def ended() -> None:
@@ -147,6 +172,14 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
                 task.result()
 
         yield ended
+
+
+async def _warm_up(model_id: int, models: ModelCatalogue, backend: LocalBackend) -> None:
+    """Have the workers load the deployment's own model before anyone asks for it."""
+    try:
+        backend.prepare(await models.resolve(model_id))
+    except SibylError as error:
+        log.info("model %d is not loaded ahead: %s", model_id, error)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from oracle.errors import ConfigurationError
 
 MIB = 1024 * 1024
 DEPLOYMENT_FILE = "deployment.json"
+PREFIX = "SIBYL_"
+
+_LOGGING = {"log_level", "log_json"}
+_IMAGES = {"image_max_bytes", "image_max_pixels", "image_checkers", "intake_concurrency", "intake_bytes"}
+_WORK = {"batch_items", "batch_bytes", "batch_linger", "workers", "worker_threads", "compute_timeout", "max_attempts"}
+_PACE = {"scan_span", "rpc_timeout", "deadline_margin", "replace_after", "report_items", "reports_in_flight"}
+TUNING = frozenset({*_LOGGING, *_IMAGES, *_WORK, *_PACE, "test_data"})
+"""What a stack of this machine takes from the environment (``test_data`` names the folder with real pictures). Never
+where to connect, with which key, or what to pay: those are the stack's own."""
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -19,7 +32,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseSettings):
     """All that can be set. Sizes in bytes, times in seconds, fees in gwei; no field is read at import time."""
 
-    model_config = SettingsConfigDict(env_prefix="SIBYL_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     data_dir: Path = Field(Path(".sibyl"), description="where the database, the spool and the deployment file live")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
@@ -29,6 +42,7 @@ class Settings(BaseSettings):
     chain_id: int | None = Field(None, ge=1, description="refuse to run on any other chain")
     coordinator: str | None = Field(None, description="address of the InferenceCoordinator")
     digit_reader: str | None = Field(None, description="address of the example consumer, for the demo")
+    default_model: int | None = Field(None, ge=1, description="number of the model asked when none is named")
     start_block: int = Field(0, ge=0, description="the block in which the coordinator was deployed")
     confirmations: int = Field(3, ge=1, le=1000, description="1 means: in a block")
     poll_interval: Seconds = 2.0
@@ -38,6 +52,9 @@ class Settings(BaseSettings):
     priority_fee_gwei: float = Field(1.0, ge=0)
     replace_after: Seconds = Field(90.0, description="raise the fees of a report that is not mined by then")
     report_items: int = Field(16, ge=1, le=64, description="fulfilments in one transaction at most")
+    max_cost_ratio: float = Field(
+        3.0, gt=0, description="post a request only while its gas costs at most this many times what it paid"
+    )
     reports_in_flight: int = Field(4, ge=1, le=16)
 
     operator_key: SecretStr | None = Field(None, description="hex private key; prefer operator_key_file")
@@ -53,6 +70,8 @@ class Settings(BaseSettings):
     image_max_pixels: int = Field(40_000_000, ge=1)
     image_checkers: int = Field(1, ge=1, le=16, description="child processes that decode pictures")
     intake_concurrency: int = Field(16, ge=1, le=256)
+    intake_bytes: int = Field(256 * MIB, ge=1, description="memory for pictures on their way in, at their largest")
+    weights_max_bytes: int = Field(256 * MIB, ge=1, description="models with larger weights are not served")
 
     batch_items: int = Field(16, ge=1, le=16)
     batch_bytes: int = Field(64 * MIB, ge=1, le=64 * MIB)
@@ -61,7 +80,9 @@ class Settings(BaseSettings):
     worker_threads: int = Field(1, ge=1, le=64)
     compute_timeout: Seconds = 120.0
     max_attempts: int = Field(3, ge=1, le=20)
-    deadline_margin: Seconds = Field(5.0, description="time kept for posting before a request's deadline")
+    deadline_margin: float = Field(
+        30.0, gt=0, le=3600, description="time kept for posting before a request's deadline; at least two blocks"
+    )
 
     @property
     def database(self) -> Path:
@@ -73,17 +94,12 @@ class Settings(BaseSettings):
         """Where verified pictures and weights lie while they are needed."""
         return self.data_dir / "spool"
 
-    @property
-    def deployment_file(self) -> Path:
-        """The addresses that ``sibyl up`` writes for the other commands."""
-        return self.data_dir / DEPLOYMENT_FILE
-
 
 def load_settings(data_dir: Path | None = None) -> Settings:
     """Settings for a data directory. Raises ConfigurationError that names each bad setting, never its value."""
-    try:
+    with _named_problems():
         chosen = data_dir or Settings().data_dir
-        deployment = chosen / DEPLOYMENT_FILE
+        deployment = read_deployment(chosen)
 
         class Deployed(Settings):
             @classmethod
@@ -95,16 +111,81 @@ def load_settings(data_dir: Path | None = None) -> Settings:
                 dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
                 file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
             ) -> tuple[PydanticBaseSettingsSource, ...]:
-                return init_settings, env_settings, JsonConfigSettingsSource(settings_cls, json_file=deployment)
+                return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=deployment)
 
         return Deployed(data_dir=chosen)
+
+
+def load_local_settings(data_dir: Path) -> Settings:
+    """Settings of a stack on this machine: its deployment file, and of the environment ``TUNING`` alone.
+
+    An environment made for another deployment thus cannot lead the stack to its chain or to its keys.
+    """
+    tuning = {
+        name: value
+        for variable, value in os.environ.items()
+        if (name := variable.lower().removeprefix(PREFIX.lower())) in TUNING and name in Settings.model_fields
+    }
+
+    class Local(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings,)
+
+    with _named_problems():
+        values: dict[str, Any] = {**tuning, **read_deployment(data_dir), "data_dir": data_dir}
+        return Local(**values)
+
+
+def local_environment() -> dict[str, str]:
+    """The environment of this process for the children of a stack on this machine: no setting in it but ``TUNING``."""
+    return {
+        variable: value
+        for variable, value in os.environ.items()
+        if not variable.upper().startswith(PREFIX) or variable.lower().removeprefix(PREFIX.lower()) in TUNING
+    }
+
+
+def read_deployment(data_dir: Path) -> dict[str, Any]:
+    """What ``sibyl up`` wrote for the other commands; nothing where it never ran. Raises ConfigurationError."""
+    file = data_dir / DEPLOYMENT_FILE
+    problem = ""
+    try:
+        document = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except NotADirectoryError:
+        raise ConfigurationError(
+            f"{data_dir} is not a folder", remedy="Give another --data-dir, or set SIBYL_DATA_DIR."
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file} cannot be read: {error.strerror}", remedy="Mend its permissions, or choose another --data-dir."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        problem = f"is not JSON: {error}"
+    else:
+        if isinstance(document, dict):
+            return document
+        problem = "holds no JSON object"
+    raise ConfigurationError(
+        f"{file} {problem}", remedy="Delete it and run `sibyl up` again, or set SIBYL_DATA_DIR to another folder."
+    )
+
+
+@contextmanager
+def _named_problems() -> Iterator[None]:
+    try:
+        yield
     except ValidationError as error:
         problems = "; ".join(f"SIBYL_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(
             f"bad settings: {problems}", remedy="Mend the environment variables named, or the deployment file."
-        ) from None
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{DEPLOYMENT_FILE} is not readable JSON: {error}",
-            remedy="Delete it and run `sibyl up` again, or set SIBYL_DATA_DIR to another folder.",
         ) from None

@@ -26,13 +26,25 @@ async def overview(settings: Settings) -> dict[str, Any]:
     try:
         checkpoint = await store.checkpoint()
         counts = await store.counts()
+        bound = await store.binding()
         return {
-            "coordinator": settings.coordinator,
-            "chain_id": settings.chain_id,
+            "coordinator": bound.coordinator if bound else None,
+            "chain_id": bound.chain_id if bound else None,
             "scanned": checkpoint.number if checkpoint else None,
-            "in flight": len(await store.open_reports()),
+            "in_flight": len(await store.open_reports()),
             "requests": {status.value: count for status, count in counts.items() if count},
         }
+    finally:
+        await store.close()
+
+
+async def reports_in_flight(settings: Settings) -> int:
+    """How many reports of this machine's oracle wait for their fate; 0 where there is no database."""
+    if not settings.database.exists():
+        return 0
+    store = _open(settings)
+    try:
+        return len(await store.open_reports())
     finally:
         await store.close()
 
@@ -71,4 +83,5 @@ async def request_timeline(settings: Settings, request_id: bytes) -> dict[str, A
 
 
 def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) + f".{int(at % 1 * 1000):03d}"
+    local = time.localtime(at)
+    return time.strftime("%Y-%m-%d %H:%M:%S", local) + f".{int(at % 1 * 1000):03d}" + time.strftime(" %z", local)

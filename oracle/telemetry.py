@@ -18,9 +18,10 @@ def logger(name: str) -> logging.Logger:
 
 class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        at = time.strftime("%H:%M:%S", time.localtime(record.created))
+        local = time.localtime(record.created)
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", local) + f".{int(record.msecs):03d}" + time.strftime("%z", local)
         fields = " ".join(f"{key}={value}" for key, value in _fields(record).items())
-        line = f"{at}.{int(record.msecs):03d} {record.levelname.lower():7} {record.name}: {record.getMessage()}"
+        line = f"{at} {record.levelname.lower():7} {record.name}: {record.getMessage()}"
         if fields:
             line += f" {fields}"
         if record.exc_info:

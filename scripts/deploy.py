@@ -50,7 +50,8 @@ def deploy(account, operator, models, folder):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{chain.id}.json"
     path.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"coordinator {coordinator.address} on chain {chain.id}, written to {path}")
+    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    print(f"coordinator {coordinator.address} on chain {chain.id}, written to {shown}")
     return record
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from eth_abi.abi import encode
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
+from eth_utils.currency import from_wei
 
 from oracle.chain.calls import CallReverted, no_funds, revert_of, view
 from oracle.chain.codec import InvalidData, artifact, encode_call, hexed, quantity, unhexed
@@ -83,6 +84,17 @@ class _Transaction:
     value: int = 0
 
 
+class TooDear(ChainError):
+    """A prediction costs more than the caller wants to pay; nothing was sent. Prices in wei."""
+
+    def __init__(self, model_id: int, price: int, max_price: int) -> None:
+        super().__init__(
+            f"model {model_id} costs {from_wei(price, 'ether'):f} ETH, more than {from_wei(max_price, 'ether'):f} ETH",
+            remedy="Nothing was paid. Choose another model, or allow the price with --max-price.",
+        )
+        self.price = price
+
+
 class AccountSender:
     """Sends transactions of one account, simulated first.
 
@@ -105,6 +117,8 @@ class AccountSender:
         self._market = FeeMarket(rpc, policy or FeePolicy())
         self._receipt_timeout = receipt_timeout
         self._lock = asyncio.Lock()
+        self.sent: list[bytes] = []
+        """Hashes of the transactions that a node took, or may have taken."""
 
     @property
     def address(self) -> str:
@@ -130,16 +144,27 @@ class AccountSender:
         (model_id, *_) = self._log(mined, coordinator, "ModelPublished").values
         return int(str(model_id))
 
-    async def request_inference(self, coordinator: str, ask: Ask) -> Asked:
-        """Pay for one prediction at the going quote and wait until the request is mined."""
-        (asked,) = await self.request_inferences(coordinator, [ask])
+    async def request_inference(self, coordinator: str, ask: Ask, *, max_price: int | None = None) -> Asked:
+        """Pay for one prediction at the going quote, at most ``max_price`` wei, and wait until the request is mined.
+
+        Raises TooDear before anything is sent.
+        """
+        (asked,) = await self.request_inferences(coordinator, [ask], max_price=max_price)
         return asked
 
-    async def request_inferences(self, coordinator: str, asks: Sequence[Ask], *, window: int = _WINDOW) -> list[Asked]:
-        """Many requests from one account, signed ahead, ``window`` of them sent together; each its own transaction."""
+    async def request_inferences(
+        self, coordinator: str, asks: Sequence[Ask], *, window: int = _WINDOW, max_price: int | None = None
+    ) -> list[Asked]:
+        """Many requests from one account, signed ahead, ``window`` of them sent together; each its own transaction.
+
+        ``max_price`` in wei bounds each. When one cannot be sent, the error names the transactions that were.
+        """
         reader = CoordinatorReader(self._rpc, coordinator, self._chain_id)
         kinds = {(ask.model_id, ask.callback_gas): ask for ask in asks}
         quotes = {kind: await reader.quote(*kind) for kind in kinds}
+        for (model_id, _), price in quotes.items():
+            if max_price is not None and price > max_price:
+                raise TooDear(model_id, price, max_price)
         transactions = [
             _Transaction(
                 coordinator,
@@ -155,7 +180,11 @@ class AccountSender:
         for start in range(0, len(asks), window):
             part = slice(start, start + window)
             limits = [gas[ask.model_id, ask.callback_gas] for ask in asks[part]]
-            mined += await self._send(transactions[part], limits)
+            try:
+                mined += await self._send(transactions[part], limits)
+            except ChainError as error:
+                _tell(error, [item.transaction_hash for item in mined])
+                raise
         return [self._asked(item, coordinator) for item in mined]
 
     async def ask_digit_reader(self, contract: str, coordinator: str, image_cid: Cid, deadline: int) -> Asked:
@@ -218,17 +247,34 @@ class AccountSender:
                 self._signed(transaction, nonce + i, gas, fees)
                 for i, (transaction, gas) in enumerate(zip(transactions, gas_limits, strict=True))
             ]
-            answers = await self._rpc.many_settled([("eth_sendRawTransaction", [hexed(raw)]) for _, raw in signed])
-        for answer in answers:
-            if isinstance(answer, RpcFault):
-                if "already known" in answer.reason.lower():
-                    continue
-                raise no_funds(self.address, answer) or TransactionRefused(
-                    f"the node refused the transaction: {answer.reason}"
-                )
-            if isinstance(answer, Exception):
-                raise answer
-        return await self._receipts([transaction_hash for transaction_hash, _ in signed])
+            try:
+                answers = await self._rpc.many_settled([("eth_sendRawTransaction", [hexed(raw)]) for _, raw in signed])
+            except RpcUnavailable as error:
+                answers = [error] * len(signed)
+        # A node that did not answer may have taken the transaction all the same; one that refused has not.
+        problems = [self._problem(answer) for answer in answers]
+        sent = [
+            transaction_hash
+            for (transaction_hash, _), problem in zip(signed, problems, strict=True)
+            if problem is None or not isinstance(problem, TransactionRefused)
+        ]
+        self.sent += sent
+        try:
+            for problem in problems:
+                if problem is not None:
+                    raise problem
+            return await self._receipts(sent)
+        except ChainError as error:
+            _tell(error, sent)
+            raise
+
+    def _problem(self, answer: object) -> ChainError | None:
+        if isinstance(answer, RpcFault):
+            if "already known" in answer.reason.lower():
+                return None
+            refused = TransactionRefused(f"the node refused the transaction: {answer.reason}")
+            return no_funds(self.address, answer) or refused
+        return answer if isinstance(answer, ChainError) else None
 
     def _signed(self, transaction: _Transaction, nonce: int, gas: int, fees: Fees) -> tuple[bytes, bytes]:
         fields: dict[str, Any] = {
@@ -251,7 +297,12 @@ class AccountSender:
         give_up = time.monotonic() + self._receipt_timeout
         pause = _FIRST_POLL_SECONDS
         while missing := [transaction_hash for transaction_hash in hashes if transaction_hash not in found]:
-            answers = await self._rpc.many([("eth_getTransactionReceipt", [hexed(one)]) for one in missing])
+            trouble = ""
+            try:
+                answers = await self._rpc.many([("eth_getTransactionReceipt", [hexed(one)]) for one in missing])
+            except RpcUnavailable as error:
+                # The transactions are out; an endpoint's bad moment must not hide what became of them.
+                answers, trouble = [None] * len(missing), f" ({error})"
             for transaction_hash, raw in zip(missing, answers, strict=True):
                 if raw is not None and raw.get("blockNumber") is not None:
                     found[transaction_hash] = self._mined(transaction_hash, raw)
@@ -260,7 +311,7 @@ class AccountSender:
             if time.monotonic() > give_up:
                 raise ChainError(
                     f"{len(hashes) - len(found)} transactions of {self.address} were not mined "
-                    f"within {self._receipt_timeout:g} s, first {hexed(missing[0])}",
+                    f"within {self._receipt_timeout:g} s, first {hexed(missing[0])}{trouble}",
                     remedy="they may still be mined; look at them before sending again",
                 )
             await asyncio.sleep(pause)
@@ -298,6 +349,13 @@ class AccountSender:
             case (bytes(request_id), _, _, _, int(payment), _, int(deadline), _):
                 return Asked(request_id, mined.transaction_hash, mined.block_number, payment, deadline, mined.gas_used)
         raise AssertionError("unreachable: decode_log returns the event's types")
+
+
+def _tell(error: ChainError, sent: Sequence[bytes]) -> None:
+    """Add the transactions that went out to an error's message, as far as it does not name them."""
+    unnamed = [hexed(one) for one in sent if hexed(one) not in str(error)]
+    if unnamed:
+        error.args = (f"{error}; on their way, so look before you send again: {', '.join(unnamed)}",)
 
 
 async def digit_reading(rpc: Rpc, contract: str, request_id: bytes) -> DigitReading | None:

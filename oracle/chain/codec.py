@@ -103,7 +103,7 @@ def artifact(name: str) -> Artifact:
         document = json.loads((ABI_FOLDER / f"{name}.json").read_text())
     except FileNotFoundError as error:
         raise ConfigurationError(
-            f"the compiled contract {name} is missing", remedy="compile the contracts: npm run compile"
+            f"the compiled contract {name} is missing", remedy="compile the contracts: make abi"
         ) from error
     return Artifact(abi=document["abi"], bytecode=bytes.fromhex(document["bytecode"].removeprefix("0x")))
 

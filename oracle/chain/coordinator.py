@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -36,8 +35,9 @@ from oracle.domain import (
     RequestSettled,
 )
 from oracle.errors import RpcUnavailable
+from oracle.telemetry import logger
 
-_log = logging.getLogger(__name__)
+_log = logger("chain")
 
 _NAMES = {
     TOPICS[name]: (name, indexed)
@@ -331,10 +331,6 @@ class CoordinatorReader:
         """Whether the request was fulfilled for this requester with this result and this answer."""
         (same,) = await view(self._rpc, self.address, "verifyResult", request_id, requester, result_cid.value, answer)
         return bool(same)
-
-    async def balance(self, account: str) -> int:
-        """An account's ether, in wei."""
-        return await read_number(self._rpc, "eth_getBalance", account, "latest")
 
 
 def _check_nonces(logs: Sequence[CoordinatorLog]) -> None:

@@ -23,8 +23,16 @@ class FeePolicy:
     ``priority_fee`` however little others give.
     """
 
-    max_fee_cap: int = 500 * GWEI
-    priority_fee: int = GWEI // 10
+    max_fee_cap: int = 200 * GWEI
+    priority_fee: int = GWEI
+
+
+@dataclass(frozen=True, slots=True)
+class _Market:
+    """The next block's base fee and the going tip within the policy, in wei per gas."""
+
+    base_fee: int
+    tip: int
 
 
 class FeeMarket:
@@ -34,7 +42,7 @@ class FeeMarket:
         self._rpc = rpc
         self._policy = policy
         self._lock = asyncio.Lock()
-        self._cached: Fees | None = None
+        self._cached: _Market | None = None
         self._cached_at = 0.0
 
     async def fees(self) -> Fees:
@@ -42,6 +50,21 @@ class FeeMarket:
 
         Raises RpcUnavailable.
         """
+        market = await self._now()
+        cap = self._policy.max_fee_cap
+        return Fees(max_fee=min(2 * market.base_fee + market.tip, cap), max_priority_fee=market.tip)
+
+    async def gas_price(self) -> int:
+        """Wei per gas that a transaction mined in the next block pays: its base fee and the going tip."""
+        market = await self._now()
+        return market.base_fee + market.tip
+
+    async def outbids(self, fees: Fees) -> bool:
+        """Whether the next block's transactions offer more than these fees do."""
+        market = await self._now()
+        return market.tip > fees.max_priority_fee or market.base_fee + market.tip > fees.max_fee
+
+    async def _now(self) -> _Market:
         async with self._lock:
             now = time.monotonic()
             if self._cached is None or now - self._cached_at >= _FRESH_SECONDS:
@@ -66,7 +89,7 @@ class FeeMarket:
             )
         return Fees(max_fee=max_fee, max_priority_fee=priority)
 
-    async def _ask(self) -> Fees:
+    async def _ask(self) -> _Market:
         history = await self._rpc.call("eth_feeHistory", [hex(_HISTORY_BLOCKS), "latest", [50]])
         try:
             if not isinstance(history, Mapping):
@@ -78,9 +101,9 @@ class FeeMarket:
             tips = sorted(quantity(block[0]) for block in history.get("reward") or [])
         except (InvalidData, IndexError, TypeError) as error:
             raise RpcUnavailable(f"{self._rpc.host} sent a fee history that cannot be read: {error}") from error
-        cap = self._policy.max_fee_cap
-        priority = min(max(self._policy.priority_fee, tips[len(tips) // 2] if tips else 0), cap)
-        return Fees(max_fee=min(2 * next_base + priority, cap), max_priority_fee=priority)
+        going = tips[len(tips) // 2] if tips else 0
+        priority = min(max(self._policy.priority_fee, going), self._policy.max_fee_cap)
+        return _Market(base_fee=next_base, tip=priority)
 
 
 def _bumped(fee: int) -> int:

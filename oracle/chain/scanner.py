@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from oracle.domain import BlockRef
 from oracle.errors import RpcRangeRefused, StoreMismatch
 from oracle.ports import ChainReader, RequestStore
+from oracle.telemetry import logger
 
-_log = logging.getLogger(__name__)
+_log = logger("scanner")
 
 DEFAULT_SPAN = 2_000
 _CALM_STEPS = 4

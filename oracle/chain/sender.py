@@ -13,17 +13,20 @@ from oracle.chain.codec import InvalidData, encode_report, hexed, quantity, unhe
 from oracle.chain.coordinator import CoordinatorLog, read_header, read_log, settlements
 from oracle.chain.fees import FeeMarket, FeePolicy
 from oracle.chain.rpc import Rpc, RpcFault
-from oracle.domain import Fees, Fulfilment, LogPosition, OnChainStatus, ReportReceipt, SignedReport
+from oracle.domain import FailureReason, Fees, Fulfilment, LogPosition, OnChainStatus, ReportReceipt, SignedReport
 from oracle.errors import ReportReverted, RpcUnavailable, TransactionRefused
 
 MAX_TRANSACTION_GAS = 2**24
 """No transaction may have more since EIP-7825."""
 
-_CALL_OVERHEAD = 40_000  # what the coordinator keeps back for each callback, besides one part in 64 (EIP-150)
+_CALL_OVERHEAD = 40_000  # what the coordinator keeps back for each call it makes, besides one part in 64 (EIP-150)
+_TRANSFER_GAS = 50_000  # what it gives the requester of a failed item with the money
 # Two credits emptied by a withdrawal between estimate and block: 17,100 more each to write them again (EIP-2929).
 _STORAGE_MARGIN = 35_000
 _KNOWN = ("already known", "known transaction", "already imported", "already exists", "already in mempool")
-_NODE_TROUBLE = ("pool is full", "txpool full", "limit exceeded", "rate", "timeout", "internal error", "too many")
+_NODE_TROUBLE = ("pool is full", "txpool full", "limit exceeded", "rate limit", "timeout", "internal error", "too many")
+_FEES_TOO_LOW = ("underpriced", "less than block base fee", "fee too low", "fee cap less", "max fee per gas", "tip too")
+_TOO_MUCH_GAS = ("exceeds block gas limit", "gas limit too high", "exceeds gas limit", "gas too high", "intrinsic gas")
 
 
 class EthereumReportSender:
@@ -73,6 +76,14 @@ class EthereumReportSender:
         gas = max(report.gas_limit, await self._gas(data, items))
         return self._signed(data, items, report.nonce, fees, gas)
 
+    async def gas_price(self) -> int:
+        """Wei per gas that a report mined in the next block pays."""
+        return await self._market.gas_price()
+
+    async def is_outbid(self, report: SignedReport) -> bool:
+        """Whether the next block's transactions offer more than the report does."""
+        return await self._market.outbids(report.fees)
+
     async def broadcast(self, report: SignedReport) -> None:
         """Send the raw bytes; a node that already knows them, or mined them, is no error.
 
@@ -112,9 +123,15 @@ class EthereumReportSender:
             raise ReportReverted(
                 f"needs {estimate} gas, more than a transaction may have", remedy="send fewer items in one report"
             )
-        # The estimate is the least gas that does not revert; a callback's 63/64 check must hold wherever it lands.
-        callbacks = sum(item.callback_gas * 64 // 63 + _CALL_OVERHEAD for item in items if item.callback_gas)
-        return min(estimate * 6 // 5 + _STORAGE_MARGIN + callbacks, MAX_TRANSACTION_GAS)
+        # The estimate is the least gas that does not revert. A requester may spend more in the block than it did in the
+        # simulation, and the 63/64 check of the calls after it must hold all the same.
+        calls = [
+            item.callback_gas if item.failure is FailureReason.NONE else _TRANSFER_GAS
+            for item in items
+            if item.callback_gas or item.failure is not FailureReason.NONE
+        ]
+        reserve = sum(gas * 64 // 63 + _CALL_OVERHEAD for gas in calls)
+        return min(estimate * 6 // 5 + _STORAGE_MARGIN + reserve, MAX_TRANSACTION_GAS)
 
     def _signed(self, data: bytes, items: Sequence[Fulfilment], nonce: int, fees: Fees, gas_limit: int) -> SignedReport:
         signed = self._account.sign_transaction(
@@ -153,10 +170,14 @@ class EthereumReportSender:
             ) from fault
         if any(part in reason for part in _NODE_TROUBLE):
             raise fault
-        remedy = "its fees are too low; replace it with higher ones" if "underpriced" in reason else ""
-        raise (
-            no_funds(self.address, fault) or TransactionRefused(f"the node refused it: {fault.reason}", remedy=remedy)
-        ) from fault
+        underpriced = any(part in reason for part in _FEES_TOO_LOW)
+        remedy = "its fees are too low; replace it with higher ones" if underpriced else ""
+        refused = no_funds(self.address, fault) or TransactionRefused(
+            f"the node refused it: {fault.reason}", remedy=remedy
+        )
+        refused.underpriced = underpriced
+        refused.too_large = any(part in reason for part in _TOO_MUCH_GAS)
+        raise refused from fault
 
     async def _read_receipt(self, transaction_hash: bytes, raw: Any) -> ReportReceipt | None:
         if not isinstance(raw, Mapping) or not isinstance(raw.get("logs"), list):

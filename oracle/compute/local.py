@@ -142,7 +142,7 @@ class LocalBackend:
         if not self._custom and importlib.util.find_spec("tensorflow") is None:
             raise ConfigurationError(
                 "the local backend needs TensorFlow, which is not installed",
-                remedy="install the provider group: uv sync --group provider",
+                remedy="run `make setup`",
             )
         try:
             self._directory.mkdir(parents=True, exist_ok=True)

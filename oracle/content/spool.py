@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from oracle.domain import Cid
 from oracle.errors import ConfigurationError
 
 _UNFINISHED = ".part"
+_PIECE = 1024 * 1024
 
 
 class DirectorySpool:
@@ -44,6 +47,10 @@ class DirectorySpool:
         path = self._place(cid)
         return path if path.exists() else None
 
+    async def cids(self, *, older_than: float) -> Sequence[Cid]:
+        """What lies here and was last put more than ``older_than`` seconds ago."""
+        return await asyncio.to_thread(self._list, time.time() - older_than)
+
     async def discard(self, cids: Iterable[Cid]) -> None:
         """Remove what is no longer needed; unknown CIDs are ignored."""
         paths = [self._place(cid) for cid in cids]
@@ -54,8 +61,9 @@ class DirectorySpool:
         return self._directory / cid.text
 
     def _write(self, path: Path, data: bytes) -> None:
-        # A name alone says nothing about length: the disk may have filled up under another process's write.
-        if path.exists() and path.stat().st_size == len(data):
+        # A name alone says nothing about the bytes: the disk may have filled up, or lost some.
+        if _holds(path, data):
+            os.utime(path)
             return
         handle, unfinished = tempfile.mkstemp(dir=self._directory, suffix=_UNFINISHED)
         try:
@@ -73,7 +81,27 @@ class DirectorySpool:
         finally:
             os.close(directory)
 
+    def _list(self, before: float) -> list[Cid]:
+        found = []
+        for path in self._directory.iterdir():
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                cid = Cid.parse(path.name)
+                if path.is_file() and path.stat().st_mtime <= before:
+                    found.append(cid)
+        return found
+
     @staticmethod
     def _remove(paths: Iterable[Path]) -> None:
         for path in paths:
             path.unlink(missing_ok=True)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether the file has exactly these bytes, read a piece at a time."""
+    try:
+        if path.stat().st_size != len(data):
+            return False
+        with path.open("rb") as file:
+            return all(file.read(_PIECE) == data[i : i + _PIECE] for i in range(0, len(data), _PIECE))
+    except OSError:
+        return False

@@ -27,6 +27,7 @@ ACCOUNTS = 10
 _HOST = "127.0.0.1"
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 5.0
+_SAVE_SECONDS = 30.0  # a long chain takes its time to write itself down
 _PORT_ATTEMPTS = 3
 _PACKAGES_FOLDER = Path(__file__).parents[2] / "node_modules"
 
@@ -160,7 +161,8 @@ class Anvil:
             raise
 
     async def close(self) -> None:
-        """End the process, letting it write its state; killed after 5 seconds. Bounded, and safe to call twice."""
+        """End the process, letting it write its state; killed after 5 seconds, or 30 when it has a
+        state to write. Bounded, and safe to call twice."""
         if self._rpc is not None:
             await self._rpc.close()
             self._rpc = None
@@ -170,7 +172,7 @@ class Anvil:
         if process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(self.stopped.wait(), _STOP_SECONDS)
+                await asyncio.wait_for(self.stopped.wait(), _SAVE_SECONDS if self._state else _STOP_SECONDS)
             except TimeoutError:
                 process.kill()
         if self._watch is not None:

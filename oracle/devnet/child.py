@@ -35,10 +35,14 @@ def die_with(parent: int) -> Callable[[], None] | None:
 
 
 class Child:
-    """One process. ``log`` receives its standard error; standard output is its protocol."""
+    """One process. ``log`` receives its standard error; standard output is its protocol. ``environment`` is ours unless
+    given.
+    """
 
-    def __init__(self, name: str, command: Sequence[str], *, log: Path) -> None:
-        self.name, self._command, self._log = name, command, log
+    def __init__(
+        self, name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.name, self._command, self._log, self._environment = name, command, log, environment
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
         self._errors: IO[bytes] | None = None
@@ -52,6 +56,14 @@ class Child:
 
     async def start(self, *, within: float) -> Mapping[str, Any]:
         """Launch and wait for its line of JSON. Raises ConfigurationError with its last words when none comes."""
+        try:
+            return await self._start(within)
+        except BaseException:
+            # A Ctrl-C may fall into the start; a child that nobody holds would go on.
+            await self.close()
+            raise
+
+    async def _start(self, within: float) -> Mapping[str, Any]:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._errors = self._log.open("ab")
         self._process = await asyncio.create_subprocess_exec(
@@ -59,6 +71,7 @@ class Child:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=self._errors,
+            env=self._environment,
             # A Ctrl-C in the terminal goes to the whole group; the parent decides when its children end.
             start_new_session=True,
             preexec_fn=die_with(os.getpid()),
@@ -71,7 +84,6 @@ class Child:
                 line = await output.readline()
             ready: Mapping[str, Any] = json.loads(line)
         except (TimeoutError, ValueError):
-            await self.close()
             raise ConfigurationError(
                 f"{self.name} did not start: {self._last_words()}", remedy=f"Its whole log is {self._log}."
             ) from None

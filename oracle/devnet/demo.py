@@ -90,7 +90,7 @@ async def run_demo(stack: Stack, progress: Callable[[str], None]) -> tuple[Digit
 
 
 async def _ask_everything(stack: Stack, client: Client, pictures: Digits) -> list[_Sent]:
-    model = (await client.model("mnist-cnn")).on_chain.model_id
+    model = (await client.model()).on_chain.model_id
     coordinator = client.reader.address
     *for_person, for_contract = pictures.items
     not_a_picture = b"Whoever reads this as a picture sees more than Sibyl does.\n"

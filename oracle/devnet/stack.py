@@ -22,7 +22,7 @@ from oracle.devnet.chain import Anvil, dev_account
 from oracle.devnet.child import Child
 from oracle.errors import ConfigurationError, SibylError
 from oracle.manifests import read_manifest
-from oracle.settings import DEPLOYMENT_FILE, Settings, load_settings
+from oracle.settings import DEPLOYMENT_FILE, Settings, load_local_settings, local_environment, read_deployment
 
 OWNER, OPERATOR, PUBLISHER, REQUESTER = range(4)  # development accounts
 PRICE = 10**14  # wei a prediction of the built-in model
@@ -83,15 +83,16 @@ async def run_stack(
     """Bring everything up below ``data_dir``, in order, and take it down again, in reverse.
 
     ``ipfs_api`` is the multiaddr of a Kubo to use instead of the store that ships with us; ``block_time`` in seconds. A
-    folder that was used before goes on where it stopped. Raises MissingTool, PortTaken, ConfigurationError.
+    folder that was used before goes on where it stopped. Of the environment only ``settings.TUNING`` counts. Raises
+    MissingTool, PortTaken, ConfigurationError.
     """
     data_dir = data_dir.resolve()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    _claim(data_dir)
     async with AsyncExitStack() as stack:
         progress("starting the chain (anvil)")
         chain = Anvil(port=ports.chain, block_time=block_time, state=data_dir / "chain.json")
-        await chain.start()
         stack.push_async_callback(chain.close)
+        await chain.start()
 
         ipfs: Child | None = None
         addresses: dict[str, Any] = {"ipfs_api": ipfs_api}
@@ -109,29 +110,46 @@ async def run_stack(
                     str(ports.ipfs),
                 ],
                 log=data_dir / "logs" / "ipfs.log",
+                environment=local_environment(),
             )
-            listens = await ipfs.start(within=READY_SECONDS)
             stack.push_async_callback(ipfs.close)
+            listens = await ipfs.start(within=READY_SECONDS)
             addresses = {"ipfs_api": listens["rpc"], "gateway_url": listens["gateway"]}
 
         await _deploy(data_dir, chain, addresses, progress)
-        settings = load_settings(data_dir)
+        settings = load_local_settings(data_dir)
 
         progress("starting the oracle and its worker (the worker loads TensorFlow)")
         oracle = Child(
             "the oracle",
             [sys.executable, "-m", "oracle.cli", "oracle", "--data-dir", str(data_dir)],
             log=data_dir / "logs" / "oracle.log",
+            environment=local_environment(),
         )
-        await oracle.start(within=READY_SECONDS)
         stack.push_async_callback(oracle.close)
+        await oracle.start(within=READY_SECONDS)
         yield Stack(settings, chain, oracle, ipfs, dev_account(PUBLISHER))
+
+
+def _claim(data_dir: Path) -> None:
+    """Make the folder, or see that it is one of ours."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {data_dir} cannot be made: {error.strerror}", remedy="Choose another --data-dir."
+        ) from None
+    if (data_dir / "oracle.sqlite3").exists() and not (data_dir / DEPLOYMENT_FILE).exists():
+        raise ConfigurationError(
+            f"{data_dir} holds the database of another deployment",
+            remedy="Choose another --data-dir for a stack of this machine; SIBYL_DATA_DIR may point to a real one.",
+        )
 
 
 async def _deploy(data_dir: Path, chain: Anvil, addresses: Mapping[str, Any], progress: Progress) -> None:
     """Deploy and publish once; later starts find the contracts and only note where the servers listen now."""
     file = data_dir / DEPLOYMENT_FILE
-    known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    known = read_deployment(data_dir)
     rpc = Rpc(chain.url, timeout=30.0)
     content = IpfsContentStore(str(addresses["ipfs_api"]))
     try:
@@ -147,10 +165,13 @@ async def _deploy(data_dir: Path, chain: Anvil, addresses: Mapping[str, Any], pr
         known |= {
             "rpc_url": chain.url,
             "chain_id": chain.chain_id,
+            "default_model": model_id,
             **addresses,
             "confirmations": 1,
             "poll_interval": 0.05,
             "fetch_timeout": 10.0,
+            "deadline_margin": 5.0,
+            "max_cost_ratio": 1000.0,
             "operator_key_file": str(_write_key(data_dir, "operator", dev_account(OPERATOR))),
             "requester_key_file": str(_write_key(data_dir, "requester", dev_account(REQUESTER))),
         }

@@ -11,17 +11,21 @@ from oracle.ports import RequestRow
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """The rules: members and bytes a batch, seconds to wait for company, seconds kept before a deadline."""
+    """The rules: members and bytes a batch, seconds to wait for company, seconds kept before a deadline.
+
+    A request with less than ``urgent`` seconds to its deadline runs alone.
+    """
 
     items: int = 16
     payload: int = 64 * 1024 * 1024
     linger: float = 0.05
     slack: float = 30.0
+    urgent: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
-    """One model's requests to compute together, and why the batch closed (full, bytes, slack, idle, alone)."""
+    """One model's requests to compute together, and why the batch closed (full, bytes, slack, idle, alone, urgent)."""
 
     model_id: int
     rows: tuple[RequestRow, ...]
@@ -43,13 +47,16 @@ def plan_batches(
     ``ready`` is in order of deadline. ``coming`` counts the requests of each model still in intake; ``waited`` is how
     long the backend has been idle beside waiting work. A partial batch closes when its oldest member's slack has run
     out, or the backend is idle and nothing of that model is coming (or has been waited for long enough). A request
-    that was in a batch which failed is run alone, so that one bad picture cannot fail its neighbours twice.
+    that was in a batch which failed is run alone, so that one bad picture cannot fail its neighbours twice, and so is
+    one whose deadline is so near that the time it leaves for a batch could be too short for its neighbours.
     """
     groups: dict[int, list[RequestRow]] = defaultdict(list)
     planned: list[PlannedBatch] = []
     for row in ready:
         if row.attempts:
             planned.append(PlannedBatch(row.request.model_id, (row,), "alone"))
+        elif row.request.deadline - now < limits.urgent:
+            planned.append(PlannedBatch(row.request.model_id, (row,), "urgent"))
         else:
             groups[row.request.model_id].append(row)
     for model_id, rows in groups.items():

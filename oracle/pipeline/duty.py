@@ -14,6 +14,7 @@ log = logger("pipeline")
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+MOST_DOUBLINGS = 32
 
 
 class Bell:
@@ -78,4 +79,5 @@ async def keep(duty: Duty, *, idle: Callable[[], float]) -> None:
 
 def backoff(attempts: int, *, first: float = 0.5, longest: float = 60.0) -> float:
     """Seconds to wait before try number ``attempts`` + 1."""
-    return float(min(longest, first * 2 ** max(0, attempts - 1)))
+    # A request may be tried for days: the power is bounded, for a float is.
+    return min(longest, first * 2.0 ** min(max(0, attempts - 1), MOST_DOUBLINGS))

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from oracle.domain import FailureReason, RequestStatus
 from oracle.errors import PermanentFailure, Retryable
-from oracle.pipeline.duty import Bell, backoff
+from oracle.pipeline.commit import commit
+from oracle.pipeline.duty import MOST_DOUBLINGS, Bell, backoff
 from oracle.pipeline.models import ModelCatalogue
 from oracle.ports import Clock, ContentStore, ImageInspector, Move, RequestRow, RequestStore, Spool
 from oracle.telemetry import logger, short
 
 log = logger("intake")
 
-PAGE = 4  # rows read ahead, in multiples of the concurrency
+PAGE = 4  # untried rows read ahead, in multiples of the concurrency
+TRIED_PAGE = 1024  # rows that are due again, read once a second
+TRIED_LOOK = 1.0
 LOOK = 0.05  # seconds until the next look while a place is free
 FIRST_TIMEOUT = 5.0  # seconds for the first try of a fetch; each further try may take twice as long
+REST = 30.0  # seconds that a request is left alone after an error of ours kept its move from the store
+CONFIRMED = RequestStatus.CONFIRMED
 
 
 class Intake:
     """CONFIRMED -> READY or FAILED, many at once; a slow picture never holds up the others.
 
-    Requests that were tried before share half of the places, and the first try is short, so that a flood of CIDs which
-    nobody has cannot keep the others waiting for long.
+    Requests that were tried before share half of the places, one requester's a quarter, and the first try is short, so
+    that a flood of CIDs which nobody has cannot keep the others waiting for long. ``concurrency`` places are used, or
+    fewer where so many pictures of ``max_bytes`` would take more than ``budget`` bytes of memory.
     """
 
     name = "intake"
@@ -45,54 +51,97 @@ class Intake:
         max_bytes: int,
         timeout: float,
         margin: float,
+        budget: int = 256 * 1024 * 1024,
     ) -> None:
         self.bell = bell
         self._store, self._content, self._inspector, self._spool = store, content, inspector, spool
         self._models, self._clock, self._downstream, self._failures = models, clock, downstream, failures
-        self._concurrency, self._max_bytes, self._timeout, self._margin = concurrency, max_bytes, timeout, margin
-        self._running: dict[bytes, asyncio.Task[Move]] = {}
-        self._waiting: deque[RequestRow] = deque()
+        self._places = max(1, min(concurrency, budget // max_bytes))
+        self._max_bytes, self._timeout, self._margin = max_bytes, timeout, margin
+        self._running: dict[bytes, tuple[RequestRow, asyncio.Task[Move]]] = {}
+        self._fresh: deque[RequestRow] = deque()
+        self._tried: list[RequestRow] = []  # least recently due first
+        self._looked: float | None = None  # when ``_tried`` was read
+        self._resting: dict[bytes, float] = {}  # until when a request is left alone
         self.coming: Mapping[int, int] = {}  # requests of each model between CONFIRMED and READY, at the last look
 
     async def step(self) -> bool:
         """Start what there is room for, wait for the first to end, commit all that ended in one transaction."""
-        if len(self._waiting) < self._concurrency:
-            await self._look()
-        while self._waiting and len(self._running) < self._concurrency:
-            row = self._waiting.popleft()
-            self._running[row.request_id] = asyncio.create_task(self._take(row))
+        await self._look()
+        while len(self._running) < self._places and (row := self._next()) is not None:
+            self._running[row.request_id] = (row, asyncio.create_task(self._take(row)))
         if not self._running:
             return False
         # While a place is free, new requests must not wait for a slow picture: look again soon.
-        room = len(self._running) < self._concurrency
-        done, _ = await asyncio.wait(
-            self._running.values(), return_when=asyncio.FIRST_COMPLETED, timeout=LOOK if room else None
+        room = len(self._running) < self._places
+        await asyncio.wait(
+            [task for _, task in self._running.values()],
+            return_when=asyncio.FIRST_COMPLETED,
+            timeout=LOOK if room else None,
         )
-        moves = [task.result() for task in done]
+        moves = self._ended()
         if moves:
-            await self._store.move(moves, expected=[RequestStatus.CONFIRMED])
-            for move in moves:
-                del self._running[move.request_id]
+            for move in await commit(self._store, moves, expected=[CONFIRMED]):
+                self._rest(move.request_id)
             self._downstream.ring()
             if any(move.to is RequestStatus.FAILED for move in moves):
                 self._failures.ring()
         return True
 
+    def _ended(self) -> list[Move]:
+        """The moves of the requests whose tasks ended; their places are free, whatever became of them."""
+        moves = []
+        for request_id in [key for key, (_, task) in self._running.items() if task.done()]:
+            _, task = self._running.pop(request_id)
+            try:
+                moves.append(task.result())
+            except (Exception, asyncio.CancelledError):
+                log.exception("request %s met an error of ours", short(request_id))
+                self._rest(request_id)
+        return moves
+
+    def _rest(self, request_id: bytes) -> None:
+        self._resting[request_id] = self._clock.now() + REST
+
+    def _next(self) -> RequestRow | None:
+        """The row to start now: a tried one as long as they hold less than half of the places, else a new one."""
+        tried = Counter(row.request.requester for row, _ in self._running.values() if row.attempts)
+        if tried.total() < max(1, self._places // 2):
+            share = max(2, self._places // 4)
+            candidates = [row for row in self._tried if tried[row.request.requester] < share]
+            # The requester who holds the fewest places comes first, then whoever has been due for longest.
+            chosen = min(candidates, key=lambda row: tried[row.request.requester], default=None)
+            if chosen is not None:
+                self._tried.remove(chosen)
+                return chosen
+        return self._fresh.popleft() if self._fresh else None
+
     async def _look(self) -> None:
-        now, states = self._clock.now(), [RequestStatus.CONFIRMED]
-        fresh = await self._store.select(states, due=now, tried=False, limit=PAGE * self._concurrency)
-        again = await self._store.select(states, due=now, tried=True, limit=max(1, self._concurrency // 2))
-        self._waiting = deque(row for row in (*again, *fresh) if row.request_id not in self._running)
-        # Only what comes for the first time is company worth waiting for.
-        self.coming = Counter(row.request.model_id for row in fresh)
+        now = self._clock.now()
+        self._resting = {key: until for key, until in self._resting.items() if now < until <= now + REST}
+        if not self._tried or self._looked is None or not 0 <= now - self._looked < TRIED_LOOK:
+            self._looked = now
+            due = self._idle(await self._store.select([CONFIRMED], due=now, tried=True, limit=TRIED_PAGE))
+            self._tried = sorted(due, key=lambda row: row.not_before)
+        if len(self._fresh) < self._places:
+            limit = PAGE * self._places + len(self._resting)
+            fresh = await self._store.select([CONFIRMED], due=now, tried=False, limit=limit)
+            self._fresh = deque(self._idle(fresh))
+            # Only what comes for the first time is company worth waiting for.
+            self.coming = Counter(row.request.model_id for row in fresh if row.request_id not in self._resting)
+
+    def _idle(self, rows: Iterable[RequestRow]) -> list[RequestRow]:
+        return [row for row in rows if row.request_id not in self._running and row.request_id not in self._resting]
 
     async def close(self) -> None:
         """Stop what is running; its requests are still CONFIRMED and will be taken again."""
-        for task in self._running.values():
+        tasks = [task for _, task in self._running.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._running.clear()
-        self._waiting.clear()
+        self._fresh.clear()
+        self._tried.clear()
 
     async def _take(self, row: RequestRow) -> Move:
         blame = FailureReason.MODEL_UNAVAILABLE
@@ -101,9 +150,9 @@ class Intake:
             blame = FailureReason.IMAGE_UNAVAILABLE
             slack = row.request.deadline - self._margin - self._clock.now()
             if slack <= 0:
-                raise PermanentFailure("too little time was left before the deadline", reason=blame)
+                raise PermanentFailure(_late(row), reason=blame)
             cid = row.request.image_cid
-            timeout = min(self._timeout, FIRST_TIMEOUT * 2.0**row.attempts, slack)
+            timeout = min(self._timeout, FIRST_TIMEOUT * 2.0 ** min(row.attempts, MOST_DOUBLINGS), slack)
             data = await self._content.fetch(cid, limit=self._max_bytes, timeout=timeout)
             facts = await self._inspector.inspect(data)
             await self._spool.put(cid, data)
@@ -116,11 +165,21 @@ class Intake:
             if not isinstance(error, Retryable):
                 log.exception("request %s met an error of ours", short(row.request_id))
             attempts = row.attempts + 1
-            again = self._clock.now() + backoff(attempts)
-            if again >= row.request.deadline - self._margin:
-                return _failed(row, blame, error)
+            now, end = self._clock.now(), row.request.deadline - self._margin
+            again = now + backoff(attempts)
+            if again >= end:
+                # The last try comes in time to end before the deadline, however long the backoff has grown.
+                again = end - FIRST_TIMEOUT
+                if again <= now:
+                    return _failed(row, blame, error)
             log.info("request %s waits for another try: %s", short(row.request_id), error)
-            return Move(row.request_id, RequestStatus.CONFIRMED, attempts=attempts, not_before=again, detail=str(error))
+            return Move(row.request_id, CONFIRMED, attempts=attempts, not_before=again, detail=str(error))
+
+
+def _late(row: RequestRow) -> str:
+    if not row.attempts:
+        return "not taken in before its deadline came near: the oracle's queue was too long, or it was asked too late"
+    return f"not taken in before its deadline came near, after {row.attempts} tries; the last: {row.detail}"
 
 
 def _failed(row: RequestRow, reason: FailureReason, error: Exception) -> Move:

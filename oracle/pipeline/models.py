@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
-from collections import defaultdict
+import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from oracle.domain import Cid, OnChainModel, ServableModel
-from oracle.errors import ContentError, ModelUnservable, PermanentFailure, Retryable
+from oracle.errors import ContentError, ContentUnavailable, ModelUnservable, PermanentFailure, Retryable, SibylError
 from oracle.manifests import MAX_BYTES as MANIFEST_MAX_BYTES
 from oracle.manifests import read_manifest
 from oracle.ports import ChainReader, Clock, ComputeBackend, ContentStore, Spool
@@ -16,6 +18,7 @@ from oracle.ports import ChainReader, Clock, ComputeBackend, ContentStore, Spool
 REGISTRY_AGE = 30.0  # seconds a registry entry is believed before it is read again
 REFUSAL_AGE = 60.0  # seconds a refusal is remembered, so that a model mended later is picked up
 RETRY_AGE = 2.0  # the same for a failure that may pass
+PATIENCE = 5.0  # seconds that callers wait for a model to load before they come again later
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,18 @@ class _Refusal:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    task: asyncio.Task[ServableModel]
+    since: float  # monotonic
+
+
 class ModelCatalogue:
     """Resolves models on first use and remembers them by manifest CID; concurrent callers share one resolution.
 
-    What is remembered grows with the registry (4,095 models at most), not with the requests.
+    A model loads in the background, so that one which loads slowly holds up nobody for more than a few seconds, those
+    who ask for it included. Weights have up to ``weights_limit`` bytes, ``weights_timeout`` seconds to arrive, and a
+    ``spool`` of their own. What is remembered grows with the registry (4,095 models at most), not with the requests.
     """
 
     def __init__(
@@ -45,14 +56,17 @@ class ModelCatalogue:
         backend: ComputeBackend,
         clock: Clock,
         timeout: float,
-        weights_limit: int = 1024 * 1024 * 1024,
+        weights_limit: int = 256 * 1024 * 1024,
+        weights_timeout: float | None = None,
     ) -> None:
         self._chain, self._content, self._spool, self._backend = chain, content, spool, backend
         self._clock, self._timeout, self._weights_limit = clock, timeout, weights_limit
+        self._weights_timeout = 10 * timeout if weights_timeout is None else weights_timeout
         self._registry: dict[int, _Known] = {}
         self._servable: dict[Cid, ServableModel] = {}
         self._refused: dict[Cid, _Refusal] = {}
-        self._locks: defaultdict[Cid, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._loading: dict[Cid, _Loading] = {}
+        self._used: set[Cid] = set()  # weights asked for since the last sweep
 
     async def resolve(self, model_id: int) -> ServableModel:
         """The model, its weights on local disk and checked against their sha256.
@@ -61,30 +75,67 @@ class ModelCatalogue:
         """
         entry = await self._entry(model_id)
         cid = entry.manifest_cid
-        # One lock a manifest: a model that loads slowly holds up nobody who asks for another.
-        async with self._locks[cid]:
-            known = self._servable.get(cid)
-            if known is not None and known.weights.exists():
-                return replace(known, model_id=model_id)
+        known = self._servable.get(cid)
+        if known is None or not known.weights.exists():
+            known = await self._loaded(entry)
+        self._used.add(known.manifest.weights_cid)
+        return replace(known, model_id=model_id)
+
+    async def _loaded(self, entry: OnChainModel) -> ServableModel:
+        cid = entry.manifest_cid
+        loading = self._loading.get(cid)
+        if loading is None:
             refusal = self._refused.get(cid)
-            if refusal is not None and self._clock.now() < refusal.until:
-                raise refusal.error
-            try:
-                model = await self._load(entry)
-            except PermanentFailure as error:
-                self._refused[cid] = _Refusal(error, self._clock.now() + REFUSAL_AGE)
-                raise
-            except Retryable as error:
-                # Those who waited for the lock must not each wait for the same fetch to fail.
-                self._refused[cid] = _Refusal(error, self._clock.now() + RETRY_AGE)
-                raise
-            self._refused.pop(cid, None)
-            self._servable[cid] = model
-            return model
+            # The chain's clock may fall back, and nothing may then be refused for longer than was meant.
+            if refusal is not None and 0 < refusal.until - self._clock.now() <= REFUSAL_AGE:
+                # A copy: an error that is raised again and again gathers the traces of everybody who met it.
+                raise copy.copy(refusal.error) from None
+            loading = _Loading(asyncio.create_task(self._load_and_remember(entry)), time.monotonic())
+            # Whoever waits for it meets its error; when nobody does any more, it is remembered all the same.
+            loading.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._loading[cid] = loading
+        left = loading.since + PATIENCE - time.monotonic()
+        if left > 0:
+            await asyncio.wait([loading.task], timeout=left)
+        if not loading.task.done():
+            raise ContentUnavailable("the model's files are still on their way")
+        error = loading.task.exception()
+        if isinstance(error, SibylError):
+            raise copy.copy(error) from None
+        return loading.task.result()
+
+    async def _load_and_remember(self, entry: OnChainModel) -> ServableModel:
+        cid = entry.manifest_cid
+        try:
+            model = await self._load(entry)
+        except (PermanentFailure, Retryable) as error:
+            # Those who ask next must not each wait for the same fetch to fail.
+            age = REFUSAL_AGE if isinstance(error, PermanentFailure) else RETRY_AGE
+            self._refused[cid] = _Refusal(copy.copy(error), self._clock.now() + age)
+            raise
+        finally:
+            self._loading.pop(cid, None)
+        self._refused.pop(cid, None)
+        self._servable[cid] = model
+        return model
+
+    async def sweep(self, *, older_than: float) -> None:
+        """Remove weights that nobody asked for since the last sweep and that are older than ``older_than`` seconds."""
+        used, self._used = self._used, set()
+        spent = [cid for cid in await self._spool.cids(older_than=older_than) if cid not in used | self._used]
+        self._servable = {k: v for k, v in self._servable.items() if v.manifest.weights_cid not in spent}
+        await self._spool.discard(spent)
+
+    async def close(self) -> None:
+        """Stop what is loading."""
+        tasks = [loading.task for loading in self._loading.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _entry(self, model_id: int) -> OnChainModel:
         known = self._registry.get(model_id)
-        if known is None or self._clock.now() - known.at > REGISTRY_AGE:
+        if known is None or not 0 <= self._clock.now() - known.at <= REGISTRY_AGE:
             known = _Known(await self._chain.model(model_id), self._clock.now())
             self._registry[model_id] = known
         if known.model is None:
@@ -92,7 +143,7 @@ class ModelCatalogue:
         return known.model
 
     async def _load(self, entry: OnChainModel) -> ServableModel:
-        manifest = read_manifest(await self._fetch(entry.manifest_cid, MANIFEST_MAX_BYTES, "manifest"))
+        manifest = read_manifest(await self._fetch(entry.manifest_cid, MANIFEST_MAX_BYTES, "manifest", self._timeout))
         able = self._backend.capabilities()
         if manifest.task not in able.tasks or manifest.engine not in able.engines:
             raise ModelUnservable(
@@ -101,21 +152,28 @@ class ModelCatalogue:
             )
         if not await self._backend.quotes(manifest, 1):
             raise ModelUnservable(f"no provider of the {able.backend} backend offers to run {manifest.name}")
+        size = int(manifest.document["weights"]["bytes"])
+        if size > self._weights_limit:
+            raise ModelUnservable(
+                f"the weights of {manifest.name} have {size} bytes; at most {self._weights_limit} are taken here"
+            )
         path = self._spool.path(manifest.weights_cid)
-        weights = path.read_bytes() if path is not None else b""
-        if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
-            weights = await self._fetch(manifest.weights_cid, self._weights_limit, "weights")
-            if hashlib.sha256(weights).hexdigest() != manifest.weights_sha256:
+        if path is None or await asyncio.to_thread(_sha256_of, path) != manifest.weights_sha256:
+            weights = await self._fetch(manifest.weights_cid, size, "weights", self._weights_timeout)
+            if (await asyncio.to_thread(hashlib.sha256, weights)).hexdigest() != manifest.weights_sha256:
                 raise ModelUnservable(f"the weights of {manifest.name} do not have the sha256 that its manifest states")
             path = await self._spool.put(manifest.weights_cid, weights)
-        if path is None:
-            raise ModelUnservable(f"the manifest of {manifest.name} states the sha256 of nothing")
         return ServableModel(entry.model_id, entry.manifest_cid, manifest, path)
 
-    async def _fetch(self, cid: Cid, limit: int, what: str) -> bytes:
+    async def _fetch(self, cid: Cid, limit: int, what: str, timeout: float) -> bytes:
         try:
-            return await self._content.fetch(cid, limit=limit, timeout=self._timeout)
+            return await self._content.fetch(cid, limit=limit, timeout=timeout)
         except ContentError as error:
             if isinstance(error, Retryable):
                 raise
             raise ModelUnservable(f"the {what} {cid} cannot be read: {error}") from error
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

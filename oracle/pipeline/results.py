@@ -6,9 +6,8 @@ import json
 from typing import Any
 
 from oracle.answers import MAX_ENTRIES, AnswerEntry, ClassificationAnswer
+from oracle.documents import SCHEMA
 from oracle.domain import ItemResult, ServableModel, TaskInput, TaskResult
-
-SCHEMA = "sibyl/result/1"
 
 
 def result_document(item: ItemResult, source: TaskInput, result: TaskResult, model: ServableModel) -> bytes:

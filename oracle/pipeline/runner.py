@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 
 from oracle.domain import Cid, ComputeTask, FailureReason, RequestStatus, ServableModel, TaskInput, TaskResult
 from oracle.errors import ComputeError, ContentError, MalformedResult, PermanentFailure, Retryable, SibylError
 from oracle.pipeline.batcher import BatchLimits, PlannedBatch, plan_batches
+from oracle.pipeline.commit import commit
 from oracle.pipeline.duty import Bell, backoff
 from oracle.pipeline.models import ModelCatalogue
 from oracle.pipeline.results import compact_answer, result_document
@@ -18,8 +20,12 @@ from oracle.telemetry import logger, short
 
 log = logger("runner")
 
-PIN_TRIES = 5
 RECOVERY = 10.0  # seconds between two looks for batches that nobody follows
+LONGEST_PAUSE = 30.0  # seconds between two tries to pin a result
+WRITE_TRIES = 4
+READY = RequestStatus.READY
+
+Work = Callable[[str, Sequence[RequestRow]], Awaitable[None]]
 
 
 class Runner:
@@ -55,31 +61,38 @@ class Runner:
         self._recovered = time.monotonic()
 
     async def recover(self) -> None:
-        """Take up batches that nobody here follows: after a start, or when following one ended in an error of ours.
-
-        What the backend still holds is followed; the members of the others go back to READY.
-        """
+        """At the start: follow what the backend still holds; the members of other batches go back to READY."""
         self._recovered = time.monotonic()
-        batches = {k: rows for k, rows in (await self._store.open_batches()).items() if k not in self._running}
+        batches = await self._strays()
         held = set(await self._backend.recover(list(batches))) if batches else set()
         for key, rows in batches.items():
             if key in held:
-                self._running[key] = asyncio.create_task(self._follow(key, rows))
+                self._follow_in_background(key, rows, self._resume)
             else:
                 await self._send_back(rows, "its batch was interrupted", counted=False)
+
+    async def _strays(self) -> dict[str, Sequence[RequestRow]]:
+        batches = await self._store.open_batches()
+        return {key: rows for key, rows in batches.items() if key not in self._running}
+
+    async def _give_up_strays(self) -> None:
+        """Batches that nobody follows although this process started them: an error of ours ended the following, and
+        another kept its members from going back. They are not followed again, for the error might come again.
+        """
+        self._recovered = time.monotonic()
+        for key, rows in (await self._strays()).items():
+            await self._give_up(key, rows, "an error of the oracle's own interrupted its batch")
 
     async def step(self) -> bool:
         """Start the batches that the rules close now. One more than the slots, so that a worker never waits for us."""
         self._forget_ended()
         if time.monotonic() - self._recovered >= RECOVERY:
-            await self.recover()
+            await self._give_up_strays()
         slots = self._backend.capabilities().slots
         room = slots + 1 - len(self._running)
         if room <= 0:
             return False
-        ready = await self._store.select(
-            [RequestStatus.READY], due=self._clock.now(), limit=2 * self._limits.items * (slots + 1)
-        )
+        ready = await self._store.select([READY], due=self._clock.now(), limit=2 * self._limits.items * (slots + 1))
         idle = len(self._running) < slots
         if not ready or not idle:
             self._idle_since = None
@@ -107,7 +120,7 @@ class Runner:
         for key in [key for key, task in self._running.items() if task.done()]:
             error = self._running.pop(key).exception()
             if error is not None:
-                log.error("batch %s met an error of ours; it is taken up again", key[:8], exc_info=error)
+                log.error("batch %s met an error of ours; it is given up soon", key[:8], exc_info=error)
 
     async def close(self) -> None:
         """Stop following; the batches stay COMPUTING in the store and are recovered at the next start."""
@@ -117,49 +130,94 @@ class Runner:
         self._running.clear()
 
     async def _start(self, batch: PlannedBatch) -> None:
-        lost = [row for row in batch.rows if self._spool.path(row.request.image_cid) is None]
+        late = [row for row in batch.rows if self._slack(row) <= 0]
+        await self._fail(late, FailureReason.COMPUTE_FAILED, "not run before its deadline came near", READY)
+        lost = [row for row in batch.rows if row not in late and self._spool.path(row.request.image_cid) is None]
         if lost:
-            await self._store.move(
-                [Move(row.request_id, RequestStatus.CONFIRMED, detail="spooled bytes are gone") for row in lost],
-                expected=[RequestStatus.READY],
-            )
+            back = [Move(row.request_id, RequestStatus.CONFIRMED, detail="spooled bytes are gone") for row in lost]
+            await commit(self._store, back, expected=[READY])
             self._upstream.ring()
         key = uuid.uuid4().hex
-        taken = set(await self._store.open_batch(key, [row.request_id for row in batch.rows if row not in lost]))
-        rows = [row for row in batch.rows if row.request_id in taken]
+        kept = [row for row in batch.rows if row not in late and row not in lost]
+        taken = set(await self._store.open_batch(key, [row.request_id for row in kept])) if kept else set()
+        rows = [row for row in kept if row.request_id in taken]
         if rows:
             log.debug("batch %s closes", key[:8], extra={"items": len(rows), "cause": batch.cause})
-            self._running[key] = asyncio.create_task(self._run(key, rows))
+            self._follow_in_background(key, rows, self._run)
+
+    def _follow_in_background(self, key: str, rows: Sequence[RequestRow], work: Work) -> None:
+        self._running[key] = asyncio.create_task(self._guard(key, rows, work))
+
+    async def _guard(self, key: str, rows: Sequence[RequestRow], work: Work) -> None:
+        try:
+            await work(key, rows)
+        except Exception as error:
+            # It may be one member's doing, so they run alone from now on, and the error counts as an attempt.
+            log.exception("batch %s met an error of ours", key[:8])
+            await self._give_up(key, rows, f"an error of the oracle's own: {type(error).__name__}: {error}")
+        finally:
+            self.bell.ring()
+
+    async def _give_up(self, key: str, rows: Sequence[RequestRow], detail: str) -> None:
+        await self._send_back(rows, detail)
+        await self._backend.cancel(key)
+        await self._backend.settle(key, accepted=False)
 
     async def _run(self, key: str, rows: Sequence[RequestRow]) -> None:
         try:
             model = await self._models.resolve(rows[0].request.model_id)
-            task = self._task(key, rows, model)
-            await self._backend.submit(task)
+            await self._backend.submit(self._task(key, rows, model))
         except PermanentFailure as error:
             await self._fail(rows, error.reason, str(error))
-            self.bell.ring()
         except SibylError as error:
             await self._send_back(rows, str(error))
         else:
-            await self._follow(key, rows)
+            await self._follow(key, rows, model)
 
-    async def _follow(self, key: str, rows: Sequence[RequestRow]) -> None:
+    async def _resume(self, key: str, rows: Sequence[RequestRow]) -> None:
+        """Follow a batch of an earlier process; while its model cannot be resolved, the finished work is kept."""
+        attempt = 0
+        while True:
+            try:
+                model = await self._models.resolve(rows[0].request.model_id)
+            except PermanentFailure as error:
+                await self._fail(rows, error.reason, str(error))
+                await self._backend.settle(key, accepted=False)
+                return
+            except Retryable as error:
+                attempt += 1
+                log.warning("batch %s waits for its model: %s", key[:8], error)
+                rows = await self._wait(rows, attempt, f"its model was not to be had in time: {error}")
+                if not rows:
+                    await self._backend.settle(key, accepted=False)
+                    return
+            else:
+                await self._follow(key, rows, model)
+                return
+
+    async def _follow(self, key: str, rows: Sequence[RequestRow], model: ServableModel) -> None:
         try:
-            model = await self._models.resolve(rows[0].request.model_id)
             result = await self._backend.collect(key)
             await self._pin(rows, result, model)
         except PermanentFailure as error:
             await self._fail(rows, error.reason, str(error))
             await self._backend.settle(key, accepted=False)
         except (ComputeError, ContentError, Retryable) as error:
-            await self._send_back(rows, str(error))
-            await self._backend.cancel(key)
-            await self._backend.settle(key, accepted=False)
+            await self._give_up(key, rows, str(error))
         else:
             await self._backend.settle(key, accepted=True)
-        finally:
-            self.bell.ring()
+
+    def _slack(self, row: RequestRow) -> float:
+        return row.request.deadline - self._margin - self._clock.now()
+
+    async def _wait(self, rows: Sequence[RequestRow], attempt: int, detail: str) -> Sequence[RequestRow]:
+        """Back off before another try for these rows; those whose time is up fail, and the others are returned."""
+        slack = max(self._slack(row) for row in rows)
+        if slack > 0:
+            await self._clock.sleep(min(backoff(attempt, longest=LONGEST_PAUSE), slack))
+        late = [row for row in rows if self._slack(row) <= 0]
+        await self._fail(late, FailureReason.COMPUTE_FAILED, detail)
+        return [row for row in rows if row not in late]
 
     def _task(self, key: str, rows: Sequence[RequestRow], model: ServableModel) -> ComputeTask:
         inputs = []
@@ -168,55 +226,78 @@ class Runner:
             if path is None or row.image is None:
                 raise MalformedResult(f"the picture of {short(row.request_id)} left the spool")
             inputs.append(TaskInput(row.request_id, row.request.image_cid, path, row.image.size))
-        urgent = min(row.request.deadline for row in rows) - self._margin - self._clock.now()
+        urgent = min(self._slack(row) for row in rows)
         return ComputeTask(key, model, tuple(inputs), deadline=time.time() + min(self._timeout, max(1.0, urgent)))
 
     async def _pin(self, rows: Sequence[RequestRow], result: TaskResult, model: ServableModel) -> None:
-        if [item.request_id for item in result.items] != [row.request_id for row in rows]:
+        items = {item.request_id: item for item in result.items}
+        # A batch taken up after a restart may have lost members since; a result has one item for each that is left.
+        if len(items) != len(result.items) or any(row.request_id not in items for row in rows):
             raise MalformedResult("the result's items are not the task's inputs")
-        inputs = self._task(result.key, rows, model).inputs
-        answered = [
-            (item, source)
-            for item, source in zip(result.items, inputs, strict=True)
-            if item.failure is FailureReason.NONE
+        answered: list[tuple[RequestRow, bytes, bytes]] = []
+        failed: list[Move] = []
+        odd: list[RequestRow] = []
+        for row in rows:
+            item = items[row.request_id]
+            if item.failure is not FailureReason.NONE:
+                failed.append(_failed(item.request_id, item.failure, item.detail))
+                continue
+            try:
+                answered.append((row, result_document(item, _source(row), result, model), compact_answer(item)))
+            except Exception:
+                # What cannot be written down for one member must not take the others' results with it.
+                log.exception("request %s: its result cannot be written down", short(row.request_id))
+                odd.append(row)
+        await self._commit(failed)
+        cids = await self._add([row for row, _, _ in answered], [document for _, document, _ in answered])
+        moves = [
+            Move(
+                row.request_id,
+                RequestStatus.COMPUTED,
+                failure=FailureReason.NONE,
+                result_cid=cid,
+                answer=answer,
+                provider=result.provider,
+                attempts=0,
+                not_before=0.0,
+            )
+            for (row, _, answer), cid in zip(answered, cids, strict=bool(cids))
         ]
-        documents = [result_document(item, source, result, model) for item, source in answered]
-        cids = iter(await self._add(documents) if documents else ())
-        moves = []
-        for item in result.items:
-            if item.failure is FailureReason.NONE:
-                moves.append(
-                    Move(
-                        item.request_id,
-                        RequestStatus.COMPUTED,
-                        failure=FailureReason.NONE,
-                        result_cid=next(cids),
-                        answer=compact_answer(item),
-                        provider=result.provider,
-                        attempts=0,
-                        not_before=0.0,
-                    )
-                )
-            else:
-                moves.append(_failed(item.request_id, item.failure, item.detail))
-        await self._store.move(moves, expected=[RequestStatus.COMPUTING])
-        self._downstream.ring()
+        await self._commit(moves)
+        if odd:
+            await self._send_back(odd, "its result cannot be written down")
 
-    async def _add(self, documents: Sequence[bytes]) -> Sequence[Cid]:
-        for attempt in range(1, PIN_TRIES):
+    async def _add(self, rows: Sequence[RequestRow], documents: Sequence[bytes]) -> Sequence[Cid]:
+        """Pin the results, for as long as one of the rows has time: they are paid for, and the content store's trouble
+        is no failed attempt to compute them. Empty when every row's time was up.
+        """
+        attempt = 0
+        while rows:
             try:
                 return await self._content.add(documents)
             except Retryable as error:
+                attempt += 1
                 log.warning("results are not pinned yet: %s", error)
-                await self._clock.sleep(backoff(attempt))
-        return await self._content.add(documents)
+                rows = await self._wait(rows, attempt, f"its result could not be pinned in time: {error}")
+        return ()
 
-    async def _fail(self, rows: Sequence[RequestRow], reason: FailureReason, detail: str) -> None:
-        await self._store.move(
-            [_failed(row.request_id, reason, detail) for row in rows],
-            expected=[RequestStatus.COMPUTING],
-        )
-        self._downstream.ring()
+    async def _commit(self, moves: Sequence[Move], standing: RequestStatus = RequestStatus.COMPUTING) -> None:
+        left = list(moves)
+        for attempt in range(1, WRITE_TRIES + 1):
+            if left and attempt > 1:
+                await self._clock.sleep(backoff(attempt))  # a store in trouble must not cost finished work
+            left = await commit(self._store, left, expected=[standing])
+        if moves:
+            self._downstream.ring()
+
+    async def _fail(
+        self,
+        rows: Sequence[RequestRow],
+        reason: FailureReason,
+        detail: str,
+        standing: RequestStatus = RequestStatus.COMPUTING,
+    ) -> None:
+        await self._commit([_failed(row.request_id, reason, detail) for row in rows], standing)
 
     async def _send_back(self, rows: Sequence[RequestRow], detail: str, *, counted: bool = True) -> None:
         moves = []
@@ -230,8 +311,12 @@ class Runner:
                     Move(row.request_id, RequestStatus.READY, attempts=attempts, not_before=again, detail=detail)
                 )
         log.warning("%d requests go back: %s", len(rows), detail)
-        await self._store.move(moves, expected=[RequestStatus.COMPUTING])
-        self._downstream.ring()
+        await self._commit(moves)
+
+
+def _source(row: RequestRow) -> TaskInput:
+    """What a result says of its input; the picture itself is not needed any more, and may be gone."""
+    return TaskInput(row.request_id, row.request.image_cid, Path(), row.image.size if row.image else 0)
 
 
 def _failed(request_id: bytes, reason: FailureReason, detail: str) -> Move:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from oracle.domain import FailureReason, Fulfilment, OnChainStatus, ReportReceipt, RequestStatus
-from oracle.errors import ReportReverted, TransactionRefused
+from oracle.errors import ChainError, ReportReverted, RpcUnavailable, TransactionRefused
 from oracle.pipeline.duty import Bell, backoff
 from oracle.ports import ChainReader, Clock, Move, ReportSender, RequestRow, RequestStore, Spool, StoredReport
 from oracle.telemetry import logger, short
@@ -16,15 +17,30 @@ log = logger("settler")
 
 WAITING = (RequestStatus.COMPUTED, RequestStatus.FAILED)
 CALLBACK_GAS = 8_000_000  # sum of callback gas in one report, well below what one transaction may use (EIP-7825)
+ITEM_GAS = 60_000  # a generous guess at what one item costs without its callback
 SKIPPED_PAUSE = 60.0  # seconds before a skipped item is reported again
+COSTLY_PAUSE = 30.0  # seconds before a request that pays too little for the present fees is looked at again
 EXPIRY_CHECK = 1.0  # seconds between two looks for requests whose deadline has passed
+REFUSED_PAUSE = 2.0  # seconds before a report that a node refused is sent again
+STUCK_BLOCKS = 3  # blocks that pass over a report which is not outbid, before its fees are raised all the same
+
+
+@dataclass(slots=True)
+class _Care:
+    """When a report that is not mined was last sent, and what the head was; its trouble since."""
+
+    at: float
+    head: int
+    refusals: int = 0
 
 
 class Settler:
     """COMPUTED and FAILED -> POSTING -> FULFILLED and REJECTED.
 
     A report is signed and saved before it is broadcast, so that a restart at any instruction finds it and sends the
-    very same bytes; one that is not mined in time is replaced at its nonce with raised fees.
+    very same bytes. One that is not mined in time is sent again; its fees are raised, at its nonce, when others offer
+    more or blocks pass over it. A request whose report reverted is reported alone from then on. ``cost_ratio`` bounds
+    what posting may cost beside what the request paid.
     """
 
     name = "settler"
@@ -41,55 +57,113 @@ class Settler:
         items: int,
         in_flight: int,
         replace_after: float,
+        posting_time: float,
+        cost_ratio: float,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.bell = Bell()
         self._store, self._chain, self._sender, self._spool, self._clock = store, chain, sender, spool, clock
         self._confirmations, self._items, self._in_flight = confirmations, items, in_flight
-        self._replace_after = replace_after
+        self._replace_after, self._posting_time, self._cost_ratio = replace_after, posting_time, cost_ratio
+        self._wall = wall
         self._expired_at = 0.0
+        self._alone_next = False
+        self._care: dict[int, _Care] = {}
+        self._head: int | None = None
         self.in_flight = 0  # reports signed and not yet confirmed deep enough
 
     async def step(self) -> bool:
         """Look after the reports in flight, then send another if the rules say so."""
+        self._head = None
         await self._expire()
         open_nonces, unmined = await self._reconcile()
         self.in_flight = len(open_nonces)
-        rows = await self._store.select(WAITING, due=self._clock.now(), limit=self._items)
-        rows = _within_gas([row for row in rows if row.request.deadline > self._clock.now()])
+        if unmined >= self._in_flight:
+            return False
+        rows, full = await self._next_rows()
         # While one report waits for a block, company for the next one is coming: wait until it is full.
-        if not rows or unmined >= self._in_flight or (unmined and len(rows) < self._items):
+        if not rows or (unmined and not full):
             return False
         await self._send(rows, open_nonces)
         return True
 
     async def _expire(self) -> None:
+        """Past its deadline is what is past it by this machine's clock and by the chain's: one of them may lie."""
+        now = self._wall()
+        if now - self._expired_at < EXPIRY_CHECK:
+            return
+        self._expired_at = now
+        checkpoint = await self._store.checkpoint()
+        if checkpoint is None:
+            return
+        expired = await self._store.expire(min(now, checkpoint.timestamp))
+        if expired:
+            log.warning("%d requests passed their deadline unanswered; anyone may refund them", expired)
+
+    # -----------------------------------------------------------------------------------------------------------
+    # What to send next
+    # -----------------------------------------------------------------------------------------------------------
+
+    async def _next_rows(self) -> tuple[list[RequestRow], bool]:
+        """The items of the next report, and whether it is full. What was in a report that reverted goes alone."""
+        fresh, full = await self._affordable(tried=False)
+        again, _ = await self._affordable(tried=True)
+        self._alone_next = bool(again) and (not fresh or not self._alone_next)
+        if self._alone_next:
+            return again[:1], True
+        return fresh, full
+
+    async def _affordable(self, *, tried: bool) -> tuple[list[RequestRow], bool]:
         now = self._clock.now()
-        if now - self._expired_at >= EXPIRY_CHECK:
-            self._expired_at = now
-            expired = await self._store.expire(now)
-            if expired:
-                log.warning("%d requests passed their deadline unanswered; anyone may refund them", expired)
+        rows = await self._store.select(WAITING, due=now, tried=tried, limit=self._items)
+        # An answer that comes too late is skipped by the coordinator, and its gas is lost.
+        rows = [row for row in rows if row.request.deadline > now + self._posting_time]
+        if not rows:
+            return [], False
+        price = await self._sender.gas_price()
+        dear = [row for row in rows if _cost(row, price) > self._cost_ratio * row.request.payment]
+        if dear:
+            log.warning(
+                "%d requests pay too little for the present fees of %d wei per gas; they wait", len(dear), price
+            )
+            await self._store.move(
+                [Move(row.request_id, row.status, not_before=now + COSTLY_PAUSE) for row in dear], expected=WAITING
+            )
+        kept = [row for row in rows if row not in dear]
+        taken = _within_gas(kept)
+        return taken, len(taken) < len(kept) or len(kept) == self._items
+
+    # -----------------------------------------------------------------------------------------------------------
+    # Reports in flight
+    # -----------------------------------------------------------------------------------------------------------
 
     async def _reconcile(self) -> tuple[set[int], int]:
         """Close what is confirmed, send again what is not known, replace what is stuck.
 
-        Returns the nonces still open and how many of them are not in a block.
+        Returns the nonces still open and how many of them are not in a block. The trouble of one report holds up
+        neither the others nor what waits to be sent.
         """
         by_nonce: dict[int, list[StoredReport]] = defaultdict(list)
         for stored in await self._store.open_reports():
             by_nonce[stored.report.nonce].append(stored)
+        self._care = {nonce: care for nonce, care in self._care.items() if nonce in by_nonce}
         still_open: set[int] = set()
         unmined = 0
         for nonce, reports in sorted(by_nonce.items()):
             receipt = await self._receipt(reports)
-            if receipt is None:
-                await self._nudge(nonce, reports)
-                still_open.add(nonce)
-                unmined += 1
-            elif await self._is_deep(receipt):
+            if receipt is not None and await self._is_deep(receipt):
                 await self._close(receipt, reports)
-            else:
-                still_open.add(nonce)
+                continue
+            still_open.add(nonce)
+            if receipt is not None:
+                continue
+            unmined += 1
+            try:
+                await self._nudge(nonce, reports, lowest=unmined == 1)
+            except RpcUnavailable:
+                raise
+            except ChainError as error:
+                log.warning("report %s: %s", short(reports[-1].report.transaction_hash), error)
         return still_open, unmined
 
     async def _receipt(self, reports: Sequence[StoredReport]) -> ReportReceipt | None:
@@ -102,59 +176,162 @@ class Settler:
     async def _is_deep(self, receipt: ReportReceipt) -> bool:
         if self._confirmations <= 1:
             return True
-        return (await self._chain.head()).number - receipt.block.number + 1 >= self._confirmations
+        return await self._height() - receipt.block.number + 1 >= self._confirmations
+
+    async def _height(self) -> int:
+        """The head's number, asked once a step."""
+        if self._head is None:
+            self._head = (await self._chain.head()).number
+        return self._head
 
     async def _close(self, receipt: ReportReceipt, reports: Sequence[StoredReport]) -> None:
-        if not receipt.succeeded:
-            log.error("report %s reverted on-chain; its requests go back", short(receipt.transaction_hash))
+        ids = list(dict.fromkeys(request_id for stored in reports for request_id in stored.report.request_ids))
         await self._store.close_report(receipt)
-        await self._defer(receipt)
+        if receipt.succeeded:
+            await self._defer_skipped(receipt)
+        else:
+            log.error("report %s reverted on-chain; its requests go alone", short(receipt.transaction_hash))
+            await self._set_apart(ids, "its report reverted on-chain")
         log.info(
             "report %s confirmed",
             short(receipt.transaction_hash),
             extra={"settled": len(receipt.settled), "skipped": len(receipt.skipped), "gas": receipt.gas_used},
         )
-        ids = {request_id for stored in reports for request_id in stored.report.request_ids}
         await self._spool.discard(await self._store.spent_images(ids))
 
-    async def _nudge(self, nonce: int, reports: Sequence[StoredReport]) -> None:
+    async def _nudge(self, nonce: int, reports: Sequence[StoredReport], *, lowest: bool) -> None:
+        """A report without a receipt is sent, sent again, replaced or given up, as its age and the chain ask."""
         newest = reports[-1]
-        if newest.broadcast_at is None:
-            await self._broadcast(newest, reports)
+        care = self._care.get(nonce)
+        if care is None:
+            if newest.broadcast_at is None:
+                await self._broadcast(newest, reports)
+                return
+            care = self._care[nonce] = _Care(newest.broadcast_at, await self._height())
+        pause = self._replace_after if newest.broadcast_at is not None else REFUSED_PAUSE * 2 ** min(care.refusals, 6)
+        if self._wall() - care.at < min(pause, self._replace_after):
             return
-        if time.time() - newest.broadcast_at < self._replace_after:
+        if await self._sender.next_nonce() > nonce:
+            # Mined between the two looks, or spent by a stranger; the next receipt will tell.
+            if await self._receipt(reports) is None:
+                await self._give_up(reports, "another transaction took its nonce; is the key used elsewhere?")
             return
-        if await self._sender.next_nonce() > nonce and await self._receipt(reports) is None:
-            log.error("nonce %d went to a transaction that is not ours; is the key used elsewhere?", nonce)
-            await self._store.abandon_report(
-                newest.report.transaction_hash, "its nonce was used by another transaction"
-            )
-            return
-        items = await self._items_of(newest)
-        replacement = await self._sender.replace(newest.report, items)
+        passed = await self._height() - care.head
+        refused = newest.broadcast_at is None
+        # Only the lowest nonce can be mined next, and only a block that left it out says that it pays too little.
+        if lowest and (passed or refused):
+            outbid = await self._sender.is_outbid(newest.report)
+            if (outbid or (passed >= STUCK_BLOCKS and not refused)) and await self._replace(newest, reports):
+                return
+        await self._broadcast(newest, reports)
+
+    async def _replace(self, newest: StoredReport, reports: Sequence[StoredReport]) -> bool:
+        """Sign the same items at the same nonce with raised fees; False when the fee cap or a revert forbids it."""
+        try:
+            replacement = await self._sender.replace(newest.report, await self._items_of(newest))
+        except (TransactionRefused, ReportReverted) as error:
+            log.warning("report %s stays as it is: %s", short(newest.report.transaction_hash), error)
+            return False
         await self._store.save_report(replacement, replaces=newest.report.transaction_hash)
         log.warning(
             "report %s is stuck; replaced by %s",
             short(newest.report.transaction_hash),
             short(replacement.transaction_hash),
         )
-        await self._sender.broadcast(replacement)
-        await self._store.mark_broadcast(replacement.transaction_hash)
+        stored = StoredReport(replacement, self._wall(), replaces=newest.report.transaction_hash)
+        await self._broadcast(stored, [*reports, stored])
+        return True
 
     async def _broadcast(self, newest: StoredReport, siblings: Sequence[StoredReport]) -> None:
-        """Send the newest report at its nonce; when the nonce is spent and not by one of ours, give them all up."""
+        """Send a report, note when, and act on a refusal: new fees, smaller reports, or giving a lost nonce up."""
+        nonce = newest.report.nonce
+        known = self._care.get(nonce)
+        care = self._care[nonce] = _Care(self._wall(), await self._height(), known.refusals if known else 0)
         try:
             await self._sender.broadcast(newest.report)
         except TransactionRefused as error:
-            if await self._sender.next_nonce() <= newest.report.nonce:
+            care.refusals += 1
+            if await self._sender.next_nonce() > nonce:
+                if await self._receipt(siblings) is None:
+                    await self._give_up(siblings, str(error))
+            elif error.too_large and all(stored.broadcast_at is None for stored in siblings):
+                await self._give_up(siblings, str(error))
+                await self._set_apart(newest.report.request_ids, str(error))
+            elif error.underpriced and care.refusals == 1:
+                await self._replace(newest, siblings)
+            else:
                 raise
-            if await self._receipt(siblings) is None:
-                for stored in siblings:
-                    await self._store.abandon_report(stored.report.transaction_hash, str(error))
             return
+        except RpcUnavailable:
+            # Nobody has judged it yet, so it need not wait for its turn.
+            self._care.pop(nonce, None)
+            raise
+        care.refusals = 0
         await self._store.mark_broadcast(newest.report.transaction_hash)
 
-    async def _defer(self, receipt: ReportReceipt) -> None:
+    async def _give_up(self, reports: Sequence[StoredReport], why: str) -> None:
+        log.error("nonce %d is given up: %s", reports[-1].report.nonce, why)
+        for stored in reports:
+            await self._store.abandon_report(stored.report.transaction_hash, why)
+
+    async def _items_of(self, stored: StoredReport) -> list[Fulfilment]:
+        rows = [await self._store.get(request_id) for request_id in stored.report.request_ids]
+        return [_fulfilment(row) for row in rows if row is not None]
+
+    # -----------------------------------------------------------------------------------------------------------
+    # New reports
+    # -----------------------------------------------------------------------------------------------------------
+
+    async def _send(self, rows: Sequence[RequestRow], open_nonces: set[int]) -> None:
+        nonce = await self._free_nonce(open_nonces)
+        try:
+            report = await self._sender.prepare([_fulfilment(row) for row in rows], nonce)
+        except ReportReverted as error:
+            await self._isolate(rows, open_nonces, error)
+            return
+        await self._store.save_report(report)
+        open_nonces.add(nonce)
+        stored = StoredReport(report, self._wall())
+        await self._broadcast(stored, [stored])
+        log.debug("report %s sent", short(report.transaction_hash), extra={"items": len(rows), "nonce": nonce})
+
+    async def _free_nonce(self, open_nonces: set[int]) -> int:
+        """The lowest nonce that neither the chain nor an open report has: a gap would hold up all that follow."""
+        mined = await self._store.last_mined_nonce()
+        # A node that lags behind must not hand out a nonce whose receipt we have seen already.
+        nonce = max(await self._sender.next_nonce(), 0 if mined is None else mined + 1)
+        while nonce in open_nonces:
+            nonce += 1
+        return nonce
+
+    async def _isolate(self, rows: Sequence[RequestRow], open_nonces: set[int], error: ReportReverted) -> None:
+        """A report that would revert is halved until the item at fault stands alone; that one waits."""
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            await self._send(rows[:middle], open_nonces)
+            await self._send(rows[middle:], open_nonces)
+            return
+        log.error("request %s cannot be reported: %s", short(rows[0].request_id), error)
+        await self._set_apart([rows[0].request_id], str(error))
+
+    async def _set_apart(self, request_ids: Sequence[bytes], why: str) -> None:
+        """These requests are reported alone from now on, each try later than the one before."""
+        rows = [row for row in [await self._store.get(i) for i in request_ids] if row and row.status in WAITING]
+        now = self._clock.now()
+        moves = [
+            Move(
+                row.request_id,
+                row.status,
+                attempts=row.attempts + 1,
+                not_before=now + backoff(row.attempts + 1),
+                detail=why,
+            )
+            for row in rows
+        ]
+        if moves:
+            await self._store.move(moves, expected=WAITING)
+
+    async def _defer_skipped(self, receipt: ReportReceipt) -> None:
         """What the contract skipped although it is open (a reorg took the request away) is not sent again at once."""
         later = self._clock.now() + SKIPPED_PAUSE
         rows = [
@@ -170,45 +347,10 @@ class Settler:
         if moves:
             await self._store.move(moves, expected=WAITING)
 
-    async def _items_of(self, stored: StoredReport) -> list[Fulfilment]:
-        rows = [await self._store.get(request_id) for request_id in stored.report.request_ids]
-        return [_fulfilment(row) for row in rows if row is not None]
 
-    async def _send(self, rows: Sequence[RequestRow], open_nonces: set[int]) -> None:
-        nonce = max([await self._sender.next_nonce(), *(open_nonce + 1 for open_nonce in open_nonces)])
-        try:
-            report = await self._sender.prepare([_fulfilment(row) for row in rows], nonce)
-        except ReportReverted as error:
-            await self._isolate(rows, open_nonces, error)
-            return
-        await self._store.save_report(report)
-        open_nonces.add(nonce)
-        stored = StoredReport(report, time.time())
-        await self._broadcast(stored, [stored])
-        log.debug("report %s sent", short(report.transaction_hash), extra={"items": len(rows), "nonce": nonce})
-
-    async def _isolate(self, rows: Sequence[RequestRow], open_nonces: set[int], error: ReportReverted) -> None:
-        """A report that would revert is halved until the item at fault stands alone; that one waits."""
-        if len(rows) > 1:
-            middle = len(rows) // 2
-            await self._send(rows[:middle], open_nonces)
-            await self._send(rows[middle:], open_nonces)
-            return
-        row = rows[0]
-        attempts = row.attempts + 1
-        log.error("request %s cannot be reported: %s", short(row.request_id), error)
-        await self._store.move(
-            [
-                Move(
-                    row.request_id,
-                    row.status,
-                    attempts=attempts,
-                    not_before=self._clock.now() + backoff(attempts),
-                    detail=str(error),
-                )
-            ],
-            expected=[row.status],
-        )
+def _cost(row: RequestRow, gas_price: int) -> int:
+    """Wei that posting a request may cost its operator."""
+    return (ITEM_GAS + row.request.callback_gas) * gas_price
 
 
 def _within_gas(rows: Sequence[RequestRow]) -> list[RequestRow]:

@@ -153,9 +153,10 @@ def open_reports(connection: Connection) -> list[StoredReport]:
     return [_report(row, items[row.transaction_hash]) for row in rows]
 
 
-def last_nonce(connection: Connection) -> int | None:
-    """The highest nonce of any report ever saved."""
-    return connection.execute(select(func.max(reports.c.nonce))).scalar_one_or_none()
+def last_mined_nonce(connection: Connection) -> int | None:
+    """The highest nonce of a report whose receipt was confirmed, mined as it should be or reverted."""
+    mined = select(func.max(reports.c.nonce)).where(reports.c.status.in_(("mined", "reverted")))
+    return connection.execute(mined).scalar_one_or_none()
 
 
 def _rows(connection: Connection, records: Sequence[Row[Any]]) -> list[RequestRow]:

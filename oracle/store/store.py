@@ -172,9 +172,9 @@ class SqliteRequestStore:
         """Reports whose fate is not final, by nonce, the oldest first at one nonce."""
         return await self._read(queries.open_reports)
 
-    async def last_nonce(self) -> int | None:
-        """The highest nonce ever signed."""
-        return await self._read(queries.last_nonce)
+    async def last_mined_nonce(self) -> int | None:
+        """The highest nonce of a report whose receipt was confirmed."""
+        return await self._read(queries.last_mined_nonce)
 
     async def close_report(self, receipt: ReportReceipt) -> None:
         """A receipt is confirmed: settled requests become FULFILLED or REJECTED, skipped ones follow the chain.

@@ -46,6 +46,22 @@ class Wei(TypeDecorator[int]):
         return None if value is None else int(value)
 
 
+class Note(TypeDecorator[str]):
+    """Words for people, often from outside (a node, a worker): cut to 500 characters, and always valid UTF-8."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To the database."""
+        # JSON can carry half of a surrogate pair, which SQLite cannot store.
+        return None if value is None else value[:500].encode("utf-8", "backslashreplace").decode()
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """From the database."""
+        return value
+
+
 class CidText(TypeDecorator[Cid]):
     """A CID as the text that every IPFS tool prints."""
 
@@ -135,7 +151,7 @@ requests = Table(
     Column("result_cid", CidText),
     Column("answer", Hex, nullable=False),
     Column("failure", Named(FailureReason), nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("detail", Note, nullable=False),
     Column("report", Hex),
 )
 
@@ -147,7 +163,7 @@ moves = Table(
     Column("from_status", Named(RequestStatus)),
     Column("to_status", Named(RequestStatus), nullable=False),
     Column("at", Float, nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("detail", Note, nullable=False),
 )
 
 settlements = Table(
@@ -190,7 +206,7 @@ reports = Table(
     Column("block", Integer),
     Column("gas_used", Integer),
     Column("gas_price", Wei),
-    Column("detail", Text, nullable=False),
+    Column("detail", Note, nullable=False),
 )
 
 report_items = Table(

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter, ImageOps
 from provider_images.runtime.job import ItemFailure
 from provider_images.runtime.spec import InputSpec
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _WORKING_SIDE = 256  # pixels; more detail than this does not survive in a 28-pixel digit
 
 
@@ -53,7 +53,8 @@ def _decode(data: bytes, mode: str, spec: InputSpec, max_pixels: int) -> Image.I
                 raise PictureError(
                     ItemFailure.TOO_LARGE, f"{image.width} x {image.height} pixels; the limit is {max_pixels}"
                 )
-            if getattr(image, "n_frames", 1) > 1:
+            # A camera's MPO is a JPEG with further views behind it; its first is the picture.
+            if image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False):
                 raise PictureError(ItemFailure.UNSUPPORTED, "animated pictures are not accepted")
             # JPEG can decode at a half, a quarter or an eighth of its size, which is much faster.
             image.draft(mode, (4 * max(spec.width, _WORKING_SIDE), 4 * max(spec.height, _WORKING_SIDE)))

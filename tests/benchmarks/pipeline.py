@@ -36,7 +36,7 @@ async def main(requests: int, lone: int, keep: Path | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="sibyl-bench-") as name:
         folder = keep or Path(name)
         async with run_stack(folder, ports=Ports(), progress=note) as stack, connect(stack.settings) as client:
-            model = (await client.model("mnist-cnn")).on_chain.model_id
+            model = (await client.model()).on_chain.model_id
             pictures = digits(requests)
             note(f"pinning {requests} pictures ({pictures.source})")
             cids = []

@@ -33,6 +33,24 @@ def test_given_a_fresh_folder_when_the_demo_runs_then_every_request_ends_and_the
     assert "refunded" in text
 
 
+def test_given_the_environment_of_a_real_deployment_when_the_demo_runs_then_it_keeps_to_its_own_chain_and_keys() -> (
+    None
+):
+    environment = {
+        "SIBYL_RPC_URL": "http://127.0.0.1:9",
+        "SIBYL_CHAIN_ID": "1",
+        "SIBYL_COORDINATOR": "0x" + "12" * 20,
+        "SIBYL_OPERATOR_KEY": "junk",
+        "SIBYL_REQUESTER_KEY": "junk",
+        "SIBYL_START_BLOCK": "19000000",
+        "SIBYL_CONFIRMATIONS": "12",
+    }
+    done = run_sibyl("demo", timeout=110, **environment)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["fulfilled"], summary["refunded"], summary["lost"]) == (9, 3, 0)
+
+
 @pytest.fixture
 def kubo(tmp_path: Path) -> Iterator[str]:
     """The multiaddr of a real Kubo, offline, on ports of its own."""

@@ -29,7 +29,7 @@ async def test_given_an_oracle_killed_again_and_again_when_it_comes_back_then_ev
     pictures = digits(REQUESTS).items
     notes: list[str] = []
     async with run_stack(tmp_path, ports=Ports(), progress=notes.append) as stack, connect(stack.settings) as client:
-        model = (await client.model("mnist-cnn")).on_chain.model_id
+        model = (await client.model()).on_chain.model_id
         cids = await client.content.add([digit.png for digit in pictures])
         until = await client.deadline(3600)
         asked = await client.sender.request_inferences(

@@ -7,14 +7,16 @@ import hashlib
 import json
 import signal
 import sqlite3
+import subprocess
 import time
 import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import Running, processes_of, run_sibyl, start_up
+from conftest import SIBYL, Running, processes_of, run_sibyl, start_up
 
 from oracle.devnet.pictures import digits
+from oracle.domain import Cid
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,71 @@ def test_given_a_running_stack_when_models_and_check_are_asked_then_all_is_well(
     assert (model["name"], model["task"], model["active"]) == ("mnist-cnn", "classification", True)
     checks = up.json("check")
     assert [item["check"] for item in checks if not item["ok"]] == []
+
+
+def test_given_an_answered_request_when_the_operator_withdraws_then_its_credit_is_paid_out_once(
+    up: Running, seven: Path
+) -> None:
+    assert up.json("request", str(seven), "--wait")["state"] == "fulfilled"
+    paid = up.json("withdraw")
+    assert paid["withdrawn_wei"] > 0
+    assert paid["account"].startswith("0x")
+    again = up.json("withdraw")
+    assert "no credit" in again["error"]
+    done = up.sibyl("withdraw", "--role", "requester")
+    assert done.returncode == 1
+    assert "no credit" in done.stderr
+    assert up.json("request", str(seven), "--wait")["state"] == "fulfilled"  # the oracle rode out the foreign nonce
+
+
+def test_given_a_machine_that_only_runs_the_oracle_when_checked_then_a_missing_requester_key_is_no_failure(
+    up: Running, tmp_path: Path
+) -> None:
+    deployment = json.loads((up.folder / "deployment.json").read_text())
+    del deployment["requester_key_file"]
+    (tmp_path / "deployment.json").write_text(json.dumps(deployment))
+    done = run_sibyl("check", "--json", "--data-dir", str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    details = {item["check"]: item["detail"] for item in json.loads(done.stdout)}
+    assert "only needed to ask" in details["requester key"]
+
+
+def test_given_a_price_above_the_limit_when_asked_then_nothing_is_paid_and_the_price_is_named(
+    up: Running, seven: Path
+) -> None:
+    done = up.sibyl("request", str(seven), "--max-price", "0.00001")
+    assert done.returncode == 1
+    assert "0.0001" in done.stderr
+    assert "--max-price" in done.stderr
+    assert "request 0x" not in done.stdout
+    assert "costs 0.0001" in up.sibyl("request", str(seven), "--model", "1").stdout
+
+
+def test_given_a_wait_that_ends_too_early_when_json_was_asked_then_the_paid_id_is_in_it_and_can_be_read_later(
+    up: Running,
+) -> None:
+    missing = Cid(b"\x01\x55\x12\x20" + hashlib.sha256(b"nowhere to be found").digest()).text
+    done = up.sibyl("request", missing, "--wait", "--timeout", "0.1", "--json")
+    assert done.returncode == 1
+    facts = json.loads(done.stdout)
+    assert (facts["state"], facts["model_id"]) == ("pending", 1)
+    assert facts["error"]
+    assert facts["remedy"]
+    assert facts["request"] in done.stderr  # noted as soon as it was paid
+
+    process = subprocess.Popen(
+        [*SIBYL, "request", missing, "--wait", "--json", "--data-dir", str(up.folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "paid: request 0x" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert json.loads(out)["state"] == "pending"
+    assert up.json("status", json.loads(out)["request"])["request"] == json.loads(out)["request"]
 
 
 def test_given_text_for_people_when_commands_run_then_no_key_is_shown(up: Running, seven: Path) -> None:

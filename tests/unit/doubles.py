@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -47,11 +48,13 @@ def block(number: int, fork: str = "") -> BlockRef:
     return BlockRef(number, hashlib.sha256(f"{fork}{number}".encode()).digest(), 1_000_000 + number)
 
 
-def a_request(nonce: int, *, image: Cid, deadline: int, model_id: int = 1, callback_gas: int = 0) -> InferenceRequest:
+def a_request(
+    nonce: int, *, image: Cid, deadline: int, model_id: int = 1, callback_gas: int = 0, requester: str = REQUESTER
+) -> InferenceRequest:
     return InferenceRequest(
         hashlib.sha256(b"request" + nonce.to_bytes(8, "big")).digest(),
         model_id,
-        REQUESTER,
+        requester,
         image,
         10**15,
         callback_gas,
@@ -130,6 +133,10 @@ class FolderSpool:
     def path(self, cid: Cid) -> Path | None:
         path = self.folder / cid.text
         return path if path.exists() else None
+
+    async def cids(self, *, older_than: float) -> Sequence[Cid]:
+        paths = [path for path in self.folder.iterdir() if path.stat().st_mtime <= time.time() - older_than]
+        return [Cid.parse(path.name) for path in paths if path.name.startswith("bafk")]
 
     async def discard(self, cids: Iterable[Cid]) -> None:
         for cid in cids:
@@ -213,6 +220,10 @@ class MemoryChain:
         self.mining = True
         self.poison: set[bytes] = set()
         self.broadcast_faults: list[Exception] = []
+        self.replace_faults: list[Exception] = []
+        self.reverting: set[bytes] = set()
+        self.price = 10**9
+        self.outbid = False
 
     async def chain_id(self) -> int:
         return 31337
@@ -238,7 +249,15 @@ class MemoryChain:
             raise ReportReverted("Poisoned()")
         return self._sign(items, nonce, 100)
 
+    async def gas_price(self) -> int:
+        return self.price
+
+    async def is_outbid(self, report: SignedReport) -> bool:
+        return self.outbid
+
     async def replace(self, report: SignedReport, items: Sequence[Fulfilment]) -> SignedReport:
+        if self.replace_faults:
+            raise self.replace_faults.pop(0)
         return self._sign(items, report.nonce, report.fees.max_fee * 9 // 8 + 1)
 
     def _sign(self, items: Sequence[Fulfilment], nonce: int, fee: int) -> SignedReport:
@@ -267,7 +286,8 @@ class MemoryChain:
             self.height += 1
             at = block(self.height)
             settled, skipped = [], {}
-            for index, item in enumerate(items):
+            reverts = any(item.request_id in self.reverting for item in items)
+            for index, item in enumerate(() if reverts else items):
                 if item.request_id in self.final:
                     skipped[item.request_id] = self.final[item.request_id].status
                     continue
@@ -283,5 +303,12 @@ class MemoryChain:
                 self.final[item.request_id] = log
                 settled.append(log)
             self.receipts[report.transaction_hash] = ReportReceipt(
-                report.transaction_hash, at, True, 50_000 * len(items), 10**9, tuple(settled), skipped, frozenset()
+                report.transaction_hash,
+                at,
+                not reverts,
+                50_000 * len(items),
+                10**9,
+                tuple(settled),
+                skipped,
+                frozenset(),
             )

@@ -70,7 +70,7 @@ async def test_what_is_signed_is_what_was_asked() -> None:
     assert Account.recover_transaction(report.raw) == OPERATOR.address
     assert report.nonce == 9
     assert report.request_ids == tuple(item.request_id for item in ITEMS)
-    assert report.fees == Fees(2 * GWEI + GWEI // 10, GWEI // 10)
+    assert report.fees == Fees(3 * GWEI, GWEI)
 
 
 async def test_the_gas_limit_leaves_each_callback_its_due() -> None:

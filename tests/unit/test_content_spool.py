@@ -73,3 +73,24 @@ def test_a_directory_that_cannot_be_made_is_a_configuration_error_with_a_remedy(
     with pytest.raises(ConfigurationError) as caught:
         DirectorySpool(tmp_path / "file" / "spool")
     assert caught.value.remedy
+
+
+async def test_given_a_file_that_was_damaged_at_the_same_length_when_put_again_then_it_is_written_again(
+    tmp_path: Path,
+) -> None:
+    spool = DirectorySpool(tmp_path)
+    path = await spool.put(CID, DATA)
+    path.write_bytes(b"x" * len(DATA))
+    assert (await spool.put(CID, DATA)).read_bytes() == DATA
+
+
+async def test_given_files_of_two_ages_when_listed_then_only_the_old_ones_named_by_a_cid_are(tmp_path: Path) -> None:
+    spool = DirectorySpool(tmp_path)
+    old = await spool.put(CID, DATA)
+    await spool.put(cid_of(b"young"), b"young")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "notes.txt").write_text("not ours")
+    os.utime(old, (1, 1))
+    assert await spool.cids(older_than=60) == [CID]
+    await spool.put(CID, DATA)
+    assert await spool.cids(older_than=60) == []

@@ -1,4 +1,4 @@
-"""When a batch closes: full, bytes, slack, idle, alone."""
+"""When a batch closes: full, bytes, slack, idle, alone, urgent."""
 
 from __future__ import annotations
 
@@ -86,6 +86,12 @@ def test_given_a_request_whose_batch_failed_when_planned_again_then_it_runs_alon
 def test_given_few_slots_when_many_batches_could_close_then_the_most_urgent_go_first() -> None:
     rows = [row(1, model=1), row(2, model=2, deadline=FAR - 1000), row(3, model=3, deadline=FAR - 500)]
     assert [batch.model_id for batch in plan(rows, idle=True, slots=2)] == [2, 3]
+
+
+def test_given_a_request_whose_deadline_is_very_near_when_planned_then_it_runs_alone_and_first() -> None:
+    near = row(1, deadline=int(NOW + 10))
+    batches = plan([near, row(2), row(3)], idle=True)
+    assert [(len(batch.rows), batch.cause) for batch in batches] == [(1, "urgent"), (2, "idle")]
 
 
 @given(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from doubles import (
+    REQUESTER,
     FolderSpool,
     MemoryChain,
     MemoryContent,
@@ -25,10 +26,12 @@ from doubles import (
 
 from oracle.answers import ClassificationAnswer
 from oracle.domain import (
+    BlockRef,
     Cid,
     ComputeTask,
     FailureReason,
     ItemResult,
+    LabelScore,
     LogPosition,
     OnChainStatus,
     RequestSettled,
@@ -37,7 +40,6 @@ from oracle.domain import (
 )
 from oracle.errors import ContentUnavailable, RpcUnavailable, WorkerLost
 from oracle.pipeline import runner as runner_module
-from oracle.pipeline import settler as settler_module
 from oracle.pipeline.batcher import BatchLimits
 from oracle.pipeline.duty import Bell
 from oracle.pipeline.intake import Intake
@@ -67,12 +69,24 @@ class Oracle:
     nonce: int = 0
 
     async def ask(
-        self, data: bytes, *, model_id: int = 1, deadline: float = 600, absent: bool = False, callback_gas: int = 0
+        self,
+        data: bytes,
+        *,
+        model_id: int = 1,
+        deadline: float = 600,
+        absent: bool = False,
+        callback_gas: int = 0,
+        requester: str = REQUESTER,
     ) -> bytes:
         image = cid_of(data) if absent else self.content.hold(data)
         self.nonce += 1
         request = a_request(
-            self.nonce, image=image, deadline=int(NOW + deadline), model_id=model_id, callback_gas=callback_gas
+            self.nonce,
+            image=image,
+            deadline=int(NOW + deadline),
+            model_id=model_id,
+            callback_gas=callback_gas,
+            requester=requester,
         )
         at = block(50)
         await self.store.commit_scan([seen(request, at)], [at], at)
@@ -112,11 +126,12 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
         chain, clock = MemoryChain(models), SteppedClock(NOW)
         spool = FolderSpool(tmp_path)
         backend = backend or ScriptedBackend()
-        store = SqliteRequestStore(tmp_path / f"{database}.sqlite3")
+        store = SqliteRequestStore(tmp_path / f"{database}.sqlite3", now=clock.now)
         catalogue = ModelCatalogue(chain=chain, content=content, spool=spool, backend=backend, clock=clock, timeout=5.0)
         settler = Settler(
             store=store, chain=chain, sender=chain, spool=spool, clock=clock,
-            confirmations=1, items=16, in_flight=2, replace_after=60.0,
+            confirmations=1, items=16, in_flight=2, replace_after=60.0, posting_time=2.5, cost_ratio=1000.0,
+            wall=clock.now,
         )  # fmt: skip
         upstream = Bell()
         intake = Intake(
@@ -298,14 +313,16 @@ async def test_given_an_rpc_that_fails_after_the_report_was_saved_when_stepped_a
 
 
 async def test_given_a_report_that_is_not_mined_when_its_time_is_up_then_it_is_replaced_at_the_same_nonce(
-    build: Build, monkeypatch: pytest.MonkeyPatch
+    build: Build,
 ) -> None:
     oracle = build()
     oracle.chain.mining = False
     request_id = await oracle.ask(b"picture")
     await oracle.run()
     (first,) = await oracle.store.open_reports()
-    monkeypatch.setattr(settler_module.time, "time", lambda: first.saved_at + 61)
+    oracle.clock.time += 61
+    oracle.chain.height += 1
+    oracle.chain.outbid = True
     await oracle.settler.step()
     reports = await oracle.store.open_reports()
     assert {stored.report.nonce for stored in reports} == {first.report.nonce}
@@ -348,6 +365,8 @@ async def test_given_a_deadline_that_passes_when_nothing_was_posted_then_the_req
     request_id = await oracle.ask(b"picture", deadline=100)
     await oracle.run(5)
     oracle.clock.time += 101
+    late = BlockRef(60, b"\6" * 32, int(NOW + 101))
+    await oracle.store.commit_scan([], [late], late)
     await oracle.settler.step()
     assert await oracle.status(request_id) is S.EXPIRED
     backend.gate.set()
@@ -431,10 +450,9 @@ async def test_given_a_nonce_spent_by_a_foreign_transaction_when_found_out_then_
     await oracle.run()
     oracle.chain.pending.clear()
     oracle.chain.nonce = 1
-    (stuck,) = await oracle.store.open_reports()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settler_module.time, "time", lambda: stuck.saved_at + 61)
-        await oracle.settler.step()
+    oracle.clock.time += 61
+    await oracle.settler.step()
+    assert await oracle.store.open_reports() == []
     oracle.chain.mining = True
     await oracle.run(5)
     assert await oracle.status(request_id) is S.FULFILLED
@@ -464,17 +482,16 @@ async def test_given_an_error_of_ours_in_one_request_when_taken_in_then_the_othe
     assert await oracle.status(odd) is S.FULFILLED
 
 
-async def test_given_an_error_of_ours_while_a_batch_is_followed_then_it_is_taken_up_again(
-    build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_given_an_error_of_ours_while_a_batch_is_followed_then_its_members_are_run_again(build: Build) -> None:
     oracle = build(ScriptedBackend(script=lambda task: bugs.pop() if bugs else sevens(task)))
     bugs: list[TaskResult | Exception] = [ZeroDivisionError("a bug")]
     request_id = await oracle.ask(b"picture")
     await oracle.run()
-    assert await oracle.status(request_id) is S.COMPUTING
-    monkeypatch.setattr(runner_module, "RECOVERY", 0.0)
+    assert await oracle.status(request_id) is S.READY
+    oracle.clock.time += 2
     await oracle.run()
     assert await oracle.status(request_id) is S.FULFILLED
+    assert sorted(oracle.backend.settled.values()) == [False, True]
 
 
 async def test_given_a_flood_of_pictures_that_nobody_has_when_others_ask_then_they_are_answered_first(
@@ -510,3 +527,161 @@ async def test_given_a_model_that_loads_slowly_when_another_is_asked_then_it_doe
     gate.set()
     await oracle.run()
     assert await oracle.status(waits) is S.FULFILLED
+
+
+async def test_given_a_store_that_is_down_for_long_when_results_are_pinned_then_the_finished_work_is_kept(
+    build: Build,
+) -> None:
+    oracle = build()
+    oracle.content.add_faults = [ContentUnavailable("down")] * 20
+    request_id = await oracle.ask(b"picture", deadline=6000)
+    await oracle.run()
+    assert await oracle.status(request_id) is S.FULFILLED
+    assert len(oracle.backend.submitted) == 1
+    assert list(oracle.backend.settled.values()) == [True]
+
+
+async def test_given_a_store_that_stays_down_when_the_slack_is_gone_then_the_request_fails_before_its_deadline(
+    build: Build,
+) -> None:
+    oracle = build()
+    oracle.content.add_faults = [ContentUnavailable("down")] * 1000
+    request_id = await oracle.ask(b"picture", deadline=600)
+    await oracle.run()
+    assert oracle.chain.final[request_id].reason is FailureReason.COMPUTE_FAILED
+    assert oracle.clock.time < NOW + 600
+    assert len(oracle.backend.submitted) == 1
+
+
+async def test_given_an_rpc_that_fails_once_a_batch_is_submitted_when_it_ends_then_the_finished_work_is_kept(
+    build: Build,
+) -> None:
+    oracle = build()
+    submit = oracle.backend.submit
+
+    async def gone(_: int) -> None:
+        raise RpcUnavailable("gone")
+
+    async def submits(task: ComputeTask) -> None:
+        await submit(task)
+        oracle.chain.model = gone  # type: ignore[method-assign, assignment]
+        oracle.clock.time += 60  # what is remembered of the registry is too old by now
+
+    oracle.backend.submit = submits  # type: ignore[method-assign]
+    request_id = await oracle.ask(b"picture")
+    await oracle.run(5)
+    assert await oracle.status(request_id) is S.FULFILLED
+    assert len(oracle.backend.submitted) == 1
+
+
+async def test_given_an_rpc_that_fails_at_the_start_when_a_batch_is_recovered_then_the_finished_work_is_kept(
+    build: Build,
+) -> None:
+    backend = ScriptedBackend()
+    backend.gate.clear()
+    first = build(backend)
+    request_id = await first.ask(b"picture")
+    await first.run(5)
+    await first.runner.close()
+    await first.store.close()
+
+    second = build(backend)
+    second.content.files |= first.content.files
+    faults, model = [RpcUnavailable("gone")] * 3, second.chain.model
+
+    async def hiccups(model_id: int) -> object:
+        if faults:
+            raise faults.pop()
+        return await model(model_id)
+
+    second.chain.model = hiccups  # type: ignore[method-assign, assignment]
+    backend.gate.set()
+    await second.runner.recover()
+    await second.run()
+    assert await second.status(request_id) is S.FULFILLED
+    assert len(backend.submitted) == 1
+
+
+async def test_given_a_label_that_has_no_bytes_when_results_are_written_down_then_only_its_request_fails(
+    build: Build,
+) -> None:
+    def script(task: ComputeTask) -> TaskResult:
+        items = [
+            ItemResult(source.request_id, (LabelScore(7, "\ud800", 0.9),))
+            if source.image_cid == cid_of(b"picture odd")
+            else item
+            for source, item in zip(task.inputs, sevens(task).items, strict=True)
+        ]
+        return TaskResult(task.key, "scripted-0", tuple(items), 1.0, 1.1, 0.1)
+
+    oracle = build(ScriptedBackend(script=script))
+    odd = await oracle.ask(b"picture odd")
+    good = [await oracle.ask(b"picture %d" % n) for n in range(3)]
+    await oracle.run(10)
+    assert {await oracle.status(i) for i in good} == {S.FULFILLED}
+    for _ in range(6):
+        oracle.clock.time += 10
+        await oracle.run(4)
+    assert oracle.chain.final[odd].reason is FailureReason.COMPUTE_FAILED
+    assert sorted(len(task.inputs) for task in oracle.backend.submitted) == [1, 1, 4]
+
+
+async def test_given_a_member_that_always_meets_a_bug_of_ours_when_followed_then_its_neighbours_are_answered_alone(
+    build: Build,
+) -> None:
+    def script(task: ComputeTask) -> TaskResult | Exception:
+        odd = any(source.image_cid == cid_of(b"picture odd") for source in task.inputs)
+        return ZeroDivisionError("a bug") if odd else sevens(task)
+
+    oracle = build(ScriptedBackend(script=script))
+    odd = await oracle.ask(b"picture odd")
+    good = [await oracle.ask(b"picture %d" % n) for n in range(3)]
+    for _ in range(8):
+        await oracle.run(4)
+        oracle.clock.time += 10
+    assert {await oracle.status(i) for i in good} == {S.FULFILLED}
+    assert oracle.chain.final[odd].reason is FailureReason.COMPUTE_FAILED
+
+
+async def test_given_a_batch_that_nobody_follows_when_looked_for_then_its_members_go_back_and_it_counts(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = build()
+    request_id = await oracle.ask(b"picture")
+    while await oracle.status(request_id) is not S.READY:
+        await oracle.intake.step()
+    await oracle.store.open_batch("stray", [request_id])
+    monkeypatch.setattr(runner_module, "RECOVERY", 0.0)
+    await oracle.runner.step()
+    row = await oracle.store.get(request_id)
+    assert row is not None
+    assert (row.status, row.attempts) == (S.READY, 1)
+    assert oracle.backend.settled == {"stray": False}
+
+
+async def test_given_a_picture_that_left_the_spool_while_computed_when_pinned_then_the_results_are_kept(
+    build: Build,
+) -> None:
+    backend = ScriptedBackend()
+    backend.gate.clear()
+    oracle = build(backend)
+    ids = [await oracle.ask(b"picture %d" % n) for n in range(2)]
+    await oracle.run(5)
+    await oracle.spool.discard([cid_of(b"picture 0")])
+    backend.gate.set()
+    await oracle.run(5)
+    assert {await oracle.status(i) for i in ids} == {S.FULFILLED}
+    assert len(backend.submitted) == 1
+
+
+async def test_given_a_request_whose_deadline_has_come_near_when_its_turn_comes_then_no_worker_is_spent_on_it(
+    build: Build,
+) -> None:
+    oracle = build()
+    request_id = await oracle.ask(b"picture", deadline=100)
+    while await oracle.status(request_id) is not S.READY:
+        await oracle.intake.step()
+    oracle.clock.time += 96
+    await oracle.runner.step()
+    assert await oracle.status(request_id) is S.FAILED
+    assert oracle.backend.submitted == []

@@ -133,6 +133,7 @@ def test_what_is_not_an_accepted_picture_is_refused_by_kind() -> None:
         encode(Image.new("L", (9, 9)), "BMP"): ItemFailure.UNREADABLE,
         encode(Image.new("1", (4000, 4000))): ItemFailure.TOO_LARGE,
         encode(frames[0], "WEBP", save_all=True, append_images=frames[1:]): ItemFailure.UNSUPPORTED,
+        encode(frames[0], "GIF", save_all=True, append_images=frames[1:]): ItemFailure.UNSUPPORTED,
     }
     for data, failure in cases.items():
         with pytest.raises(PictureError) as raised:
@@ -140,9 +141,19 @@ def test_what_is_not_an_accepted_picture_is_refused_by_kind() -> None:
         assert raised.value.failure is failure, data[:20]
 
 
+def test_given_a_gif_of_one_frame_or_a_cameras_mpo_when_prepared_then_it_is_read_like_any_other() -> None:
+    picture = draw_digit(4, 2, style="paper", size=200)
+    expected = prepared(picture)
+    np.testing.assert_allclose(prepare(encode(picture, "GIF"), DIGIT, max_pixels=10**6), expected, atol=0.02)
+    views = encode(picture, "MPO", save_all=True, append_images=[Image.new("L", picture.size)], quality=95)
+    assert Image.open(io.BytesIO(views)).format == "MPO"
+    np.testing.assert_allclose(prepare(views, DIGIT, max_pixels=10**6), expected, atol=0.2)
+
+
 @settings(deadline=None, max_examples=200)
 @given(
-    st.sampled_from(["PNG", "JPEG", "WEBP"]), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=8)
+    st.sampled_from(["PNG", "JPEG", "WEBP", "GIF"]),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=8),
 )
 def test_damaged_pictures_are_read_or_refused(kind: str, damage: list[tuple[int, int]]) -> None:
     data = bytearray(encode(draw_digit(4, 2), kind))

@@ -61,6 +61,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.mined: dict[int, int] = {}  # request -> block on the present branch
         self.ended: dict[int, tuple[int, OnChainStatus]] = {}  # request -> block and outcome on the present branch
         self.reports = 0
+        self.nonce = 0
         self.open: dict[int, tuple[int, tuple[int, ...]]] = {}  # report -> nonce, requests
         self.closed: dict[int, tuple[int, tuple[int, ...], int]] = {}  # report -> nonce, requests, block of the nonce
         self.batches = 0
@@ -160,8 +161,8 @@ class StoreMachine(RuleBasedStateMachine):
         rows = self.run(self.store.select([S.COMPUTED, S.FAILED], limit=4))
         if not rows:
             return
-        last = self.run(self.store.last_nonce())
-        self.save(0 if last is None else last + 1, tuple(row.request.nonce for row in rows), None)
+        self.nonce += 1
+        self.save(self.nonce, tuple(row.request.nonce for row in rows), None)
 
     def save(self, nonce: int, numbers: tuple[int, ...], replaces: bytes | None) -> None:
         self.reports += 1

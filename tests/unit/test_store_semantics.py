@@ -402,8 +402,17 @@ async def test_batches_hold_what_was_ready(store: SqliteRequestStore) -> None:
 # --------------------------------------------------------------------------------------------------------- reports
 
 
+async def test_a_note_from_outside_is_kept_short_and_storable(store: SqliteRequestStore) -> None:
+    await bring(store, [1], S.CONFIRMED)
+    move = Move(rid(1), S.CONFIRMED, attempts=1, detail="half a pair \ud800 " + "x" * 2_000)
+    assert await store.move([move], expected=[S.CONFIRMED]) == 1
+    row = await store.get(rid(1))
+    assert row is not None
+    assert row.detail.startswith("half a pair \\ud800 x")
+    assert len(row.detail) < 520
+
+
 async def test_a_report_is_saved_before_it_is_sent(store: SqliteRequestStore, clock: ManualClock) -> None:
-    assert await store.last_nonce() is None
     await bring(store, [1], S.COMPUTED)
     await bring(store, [2], S.FAILED)
     signed = report(1, 7, [2, 1])
@@ -412,7 +421,7 @@ async def test_a_report_is_saved_before_it_is_sent(store: SqliteRequestStore, cl
     (stored,) = await store.open_reports()
     assert (stored.report, stored.saved_at, stored.broadcast_at, stored.replaces) == (signed, clock.now, None, None)
     assert [await status(store, n) for n in (1, 2)] == [S.POSTING] * 2
-    assert await store.last_nonce() == 7
+    assert await store.last_mined_nonce() is None
     clock.now = 1_010.0
     await store.mark_broadcast(tx(1))
     clock.now = 1_020.0
@@ -504,7 +513,7 @@ async def test_a_replacement_keeps_posting_until_every_sibling_is_closed(store: 
     assert [await status(store, n) for n in (1, 2)] == [S.COMPUTED] * 2
     assert (await store.timeline(rid(1)))[-1][2] == "the nonce went to a foreign transaction"
     await store.abandon_report(tx(1), "again")
-    assert await store.last_nonce() == 0
+    assert await store.last_mined_nonce() is None
 
 
 async def test_an_abandoned_sibling_stays_abandoned_when_a_reorg_reopens_its_nonce(store: SqliteRequestStore) -> None:
@@ -653,7 +662,7 @@ async def _use_everything(store: SqliteRequestStore) -> None:
     await store.expire(100.0)
     await store.select(list(S), due=5.0, limit=16)
     await store.select([S.READY])
-    for read in (store.counts, store.open_batches, store.last_nonce, store.checkpoint, store.binding):
+    for read in (store.counts, store.open_batches, store.last_mined_nonce, store.checkpoint, store.binding):
         await read()
     await store.recent(5)
     await store.stage_durations(5)
