@@ -150,10 +150,12 @@ class ReportReverted(ChainError):
 class TransactionRefused(ChainError):
     """The node refused the transaction (nonce too low, underpriced, no funds).
 
-    ``underpriced``: higher fees would do. ``too_large``: it asks for more gas than a block has.
+    ``underpriced``: higher fees would do. ``unfunded``: more ether would do. ``too_large``: it asks for more gas than
+    a block has.
     """
 
     underpriced = False
+    unfunded = False
     too_large = False
 
 

@@ -77,6 +77,9 @@ class ReportSender(Protocol):
     async def gas_price(self) -> int:
         """Wei per gas that a report mined in the next block pays."""
 
+    def signed(self, report: SignedReport) -> bool:
+        """Whether this operator's key signed the report; another key's nonces say nothing about ours."""
+
     async def is_outbid(self, report: SignedReport) -> bool:
         """Whether the next block's transactions offer more than the report does."""
 
@@ -272,10 +275,12 @@ class RequestStore(Protocol):
         *,
         due: float | None = None,
         tried: bool | None = None,
+        after: float | None = None,
         limit: int | None = None,
     ) -> Sequence[RequestRow]:
         """Requests in these statuses, earliest deadline first; with ``due``, only those with ``not_before`` <= it; with
-        ``tried``, only those that were, or were not, tried before.
+        ``tried``, only those that were (longest due first), or were not, tried before; with ``after``, only those whose
+        deadline is later.
         """
 
     async def spent_images(self, request_ids: Iterable[bytes]) -> Sequence[Cid]:
@@ -304,9 +309,6 @@ class RequestStore(Protocol):
 
     async def open_reports(self) -> Sequence[StoredReport]:
         """Reports whose fate is not final, by nonce."""
-
-    async def last_mined_nonce(self) -> int | None:
-        """The highest nonce of a report whose receipt was confirmed."""
 
     async def close_report(self, receipt: ReportReceipt) -> None:
         """A receipt is confirmed: settled requests become FULFILLED or REJECTED, those it did not carry go back to the

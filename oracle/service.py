@@ -17,7 +17,7 @@ from oracle.compute.local import LocalBackend
 from oracle.content.images import ChildProcessInspector
 from oracle.content.ipfs import IpfsContentStore
 from oracle.content.spool import DirectorySpool
-from oracle.errors import RpcUnavailable, SibylError
+from oracle.errors import Retryable, RpcUnavailable, SibylError
 from oracle.pipeline.batcher import BatchLimits
 from oracle.pipeline.clock import ChainClock
 from oracle.pipeline.duty import Bell, Duty, keep
@@ -176,10 +176,16 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
 
 async def _warm_up(model_id: int, models: ModelCatalogue, backend: LocalBackend) -> None:
     """Have the workers load the deployment's own model before anyone asks for it."""
-    try:
-        backend.prepare(await models.resolve(model_id))
-    except SibylError as error:
-        log.info("model %d is not loaded ahead: %s", model_id, error)
+    while True:
+        try:
+            backend.prepare(await models.resolve(model_id))
+        except Retryable:
+            await asyncio.sleep(LOOK)
+        except SibylError as error:
+            log.info("model %d is not loaded ahead: %s", model_id, error)
+            return
+        else:
+            return
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

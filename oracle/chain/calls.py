@@ -64,9 +64,11 @@ def no_funds(account: str, fault: RpcFault) -> TransactionRefused | None:
     """The error for an account that cannot pay, when the fault says so."""
     if "insufficient funds" not in fault.reason.lower():
         return None
-    return TransactionRefused(
+    error = TransactionRefused(
         f"{account} has not enough ether for the transaction", remedy=f"send ether to {account} on this chain"
     )
+    error.unfunded = True
+    return error
 
 
 async def view(rpc: Rpc, contract: str, function: str, *arguments: object) -> tuple[Any, ...]:

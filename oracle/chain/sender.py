@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
@@ -79,6 +80,10 @@ class EthereumReportSender:
     async def gas_price(self) -> int:
         """Wei per gas that a report mined in the next block pays."""
         return await self._market.gas_price()
+
+    def signed(self, report: SignedReport) -> bool:
+        """Whether this operator's key signed the report; another key's nonces say nothing about ours."""
+        return bool(Account.recover_transaction(report.raw) == self.address)
 
     async def is_outbid(self, report: SignedReport) -> bool:
         """Whether the next block's transactions offer more than the report does."""

@@ -20,6 +20,7 @@ from oracle.telemetry import logger, short
 
 log = logger("runner")
 
+MODEL_PAUSE = 2.0  # seconds before requests ask again for a model that is still being fetched
 RECOVERY = 10.0  # seconds between two looks for batches that nobody follows
 LONGEST_PAUSE = 30.0  # seconds between two tries to pin a result
 WRITE_TRIES = 4
@@ -166,6 +167,14 @@ class Runner:
     async def _run(self, key: str, rows: Sequence[RequestRow]) -> None:
         try:
             model = await self._models.resolve(rows[0].request.model_id)
+        except PermanentFailure as error:
+            await self._fail(rows, error.reason, str(error))
+            return
+        except Retryable as error:
+            # A model that is still on its way is no fault of the requests.
+            await self._send_back(rows, f"its model is not here yet: {error}", counted=False, pause=MODEL_PAUSE)
+            return
+        try:
             await self._backend.submit(self._task(key, rows, model))
         except PermanentFailure as error:
             await self._fail(rows, error.reason, str(error))
@@ -299,11 +308,13 @@ class Runner:
     ) -> None:
         await self._commit([_failed(row.request_id, reason, detail) for row in rows], standing)
 
-    async def _send_back(self, rows: Sequence[RequestRow], detail: str, *, counted: bool = True) -> None:
+    async def _send_back(
+        self, rows: Sequence[RequestRow], detail: str, *, counted: bool = True, pause: float = 0.0
+    ) -> None:
         moves = []
         for row in rows:
             attempts = row.attempts + 1 if counted else row.attempts
-            again = self._clock.now() + (backoff(attempts) if counted else 0.0)
+            again = self._clock.now() + (backoff(attempts) if counted else pause)
             if attempts >= self._max_attempts or again >= row.request.deadline - self._margin:
                 moves.append(_failed(row.request_id, FailureReason.COMPUTE_FAILED, detail))
             else:

@@ -15,13 +15,17 @@ from oracle.telemetry import logger, short
 
 log = logger("settler")
 
+NOBODYS_FAULT = ("NotOperator", "EmptyReport")
 WAITING = (RequestStatus.COMPUTED, RequestStatus.FAILED)
 CALLBACK_GAS = 8_000_000  # sum of callback gas in one report, well below what one transaction may use (EIP-7825)
+LOOK_BEYOND = 1024  # rows read when some of the first pay too little
 ITEM_GAS = 60_000  # a generous guess at what one item costs without its callback
 SKIPPED_PAUSE = 60.0  # seconds before a skipped item is reported again
 COSTLY_PAUSE = 30.0  # seconds before a request that pays too little for the present fees is looked at again
 EXPIRY_CHECK = 1.0  # seconds between two looks for requests whose deadline has passed
 REFUSED_PAUSE = 2.0  # seconds before a report that a node refused is sent again
+MOST_REFUSALS = 3  # after that a report that no node ever took is signed anew, at the fees of the day
+LONGEST_REST = 3600.0  # seconds between two tries of a request whose report reverted
 STUCK_BLOCKS = 3  # blocks that pass over a report which is not outbid, before its fees are raised all the same
 
 
@@ -70,6 +74,7 @@ class Settler:
         self._alone_next = False
         self._care: dict[int, _Care] = {}
         self._head: int | None = None
+        self._spent = 0  # nonces below it have a confirmed receipt
         self.in_flight = 0  # reports signed and not yet confirmed deep enough
 
     async def step(self) -> bool:
@@ -115,23 +120,25 @@ class Settler:
 
     async def _affordable(self, *, tried: bool) -> tuple[list[RequestRow], bool]:
         now = self._clock.now()
-        rows = await self._store.select(WAITING, due=now, tried=tried, limit=self._items)
         # An answer that comes too late is skipped by the coordinator, and its gas is lost.
-        rows = [row for row in rows if row.request.deadline > now + self._posting_time]
+        in_time = now + self._posting_time
+        rows = await self._store.select(WAITING, due=now, tried=tried, after=in_time, limit=self._items)
         if not rows:
             return [], False
         price = await self._sender.gas_price()
-        dear = [row for row in rows if _cost(row, price) > self._cost_ratio * row.request.payment]
-        if dear:
-            log.warning(
-                "%d requests pay too little for the present fees of %d wei per gas; they wait", len(dear), price
-            )
-            await self._store.move(
-                [Move(row.request_id, row.status, not_before=now + COSTLY_PAUSE) for row in dear], expected=WAITING
-            )
-        kept = [row for row in rows if row not in dear]
+        if any(self._is_dear(row, price) for row in rows):
+            # Those who pay too little must not hide the others, however many they are.
+            rows = await self._store.select(WAITING, due=now, tried=tried, after=in_time, limit=LOOK_BEYOND)
+            dear = [row for row in rows if self._is_dear(row, price)]
+            log.warning("%d requests pay too little for fees of %d wei per gas; they wait", len(dear), price)
+            pauses = [Move(row.request_id, row.status, not_before=now + COSTLY_PAUSE) for row in dear]
+            await self._store.move(pauses, expected=WAITING)
+        kept = [row for row in rows if not self._is_dear(row, price)][: self._items]
         taken = _within_gas(kept)
         return taken, len(taken) < len(kept) or len(kept) == self._items
+
+    def _is_dear(self, row: RequestRow, gas_price: int) -> bool:
+        return (ITEM_GAS + _callback_gas(row)) * gas_price > self._cost_ratio * row.request.payment
 
     # -----------------------------------------------------------------------------------------------------------
     # Reports in flight
@@ -150,6 +157,9 @@ class Settler:
         still_open: set[int] = set()
         unmined = 0
         for nonce, reports in sorted(by_nonce.items()):
+            if not self._sender.signed(reports[-1].report):
+                await self._give_up(reports, "another operator's key signed it")
+                continue
             receipt = await self._receipt(reports)
             if receipt is not None and await self._is_deep(receipt):
                 await self._close(receipt, reports)
@@ -187,6 +197,7 @@ class Settler:
     async def _close(self, receipt: ReportReceipt, reports: Sequence[StoredReport]) -> None:
         ids = list(dict.fromkeys(request_id for stored in reports for request_id in stored.report.request_ids))
         await self._store.close_report(receipt)
+        self._spent = max(self._spent, reports[-1].report.nonce + 1)
         if receipt.succeeded:
             await self._defer_skipped(receipt)
         else:
@@ -211,10 +222,15 @@ class Settler:
         pause = self._replace_after if newest.broadcast_at is not None else REFUSED_PAUSE * 2 ** min(care.refusals, 6)
         if self._wall() - care.at < min(pause, self._replace_after):
             return
-        if await self._sender.next_nonce() > nonce:
+        upcoming = await self._sender.next_nonce()
+        if upcoming > nonce:
             # Mined between the two looks, or spent by a stranger; the next receipt will tell.
             if await self._receipt(reports) is None:
                 await self._give_up(reports, "another transaction took its nonce; is the key used elsewhere?")
+            return
+        if lowest and upcoming < nonce:
+            # A reorg took the account's transaction before it; what it carries goes into that gap.
+            await self._give_up(reports, "a nonce below it is free again")
             return
         passed = await self._height() - care.head
         refused = newest.broadcast_at is None
@@ -254,9 +270,12 @@ class Settler:
             if await self._sender.next_nonce() > nonce:
                 if await self._receipt(siblings) is None:
                     await self._give_up(siblings, str(error))
-            elif error.too_large and all(stored.broadcast_at is None for stored in siblings):
+            elif (error.too_large or care.refusals >= MOST_REFUSALS) and not any(one.broadcast_at for one in siblings):
                 await self._give_up(siblings, str(error))
-                await self._set_apart(newest.report.request_ids, str(error))
+                if error.underpriced or error.unfunded:
+                    await self._pause(newest.report.request_ids, COSTLY_PAUSE, str(error))
+                else:
+                    await self._set_apart(newest.report.request_ids, str(error))
             elif error.underpriced and care.refusals == 1:
                 await self._replace(newest, siblings)
             else:
@@ -297,15 +316,19 @@ class Settler:
 
     async def _free_nonce(self, open_nonces: set[int]) -> int:
         """The lowest nonce that neither the chain nor an open report has: a gap would hold up all that follow."""
-        mined = await self._store.last_mined_nonce()
         # A node that lags behind must not hand out a nonce whose receipt we have seen already.
-        nonce = max(await self._sender.next_nonce(), 0 if mined is None else mined + 1)
+        nonce = max(await self._sender.next_nonce(), self._spent)
         while nonce in open_nonces:
             nonce += 1
         return nonce
 
     async def _isolate(self, rows: Sequence[RequestRow], open_nonces: set[int], error: ReportReverted) -> None:
-        """A report that would revert is halved until the item at fault stands alone; that one waits."""
+        """A report that would revert is halved until the item at fault stands alone; that one waits.
+
+        A revert that no item can be at fault for is raised.
+        """
+        if error.error.startswith(NOBODYS_FAULT):
+            raise error
         if len(rows) > 1:
             middle = len(rows) // 2
             await self._send(rows[:middle], open_nonces)
@@ -323,7 +346,7 @@ class Settler:
                 row.request_id,
                 row.status,
                 attempts=row.attempts + 1,
-                not_before=now + backoff(row.attempts + 1),
+                not_before=now + backoff(row.attempts + 1, first=2.0, longest=LONGEST_REST),
                 detail=why,
             )
             for row in rows
@@ -333,38 +356,35 @@ class Settler:
 
     async def _defer_skipped(self, receipt: ReportReceipt) -> None:
         """What the contract skipped although it is open (a reorg took the request away) is not sent again at once."""
-        later = self._clock.now() + SKIPPED_PAUSE
-        rows = [
-            await self._store.get(request_id)
-            for request_id, status in receipt.skipped.items()
-            if status in (OnChainStatus.UNKNOWN, OnChainStatus.PENDING)
-        ]
-        moves = [
-            Move(row.request_id, row.status, not_before=later, detail="the coordinator skipped it")
-            for row in rows
-            if row is not None and row.status in WAITING
-        ]
+        still_open = (OnChainStatus.UNKNOWN, OnChainStatus.PENDING)
+        skipped = [request_id for request_id, status in receipt.skipped.items() if status in still_open]
+        await self._pause(skipped, SKIPPED_PAUSE, "the coordinator skipped it")
+
+    async def _pause(self, request_ids: Sequence[bytes], seconds: float, why: str) -> None:
+        """Leave these requests alone for a while; it is no fault of theirs."""
+        rows = [row for row in [await self._store.get(i) for i in request_ids] if row and row.status in WAITING]
+        later = self._clock.now() + seconds
+        moves = [Move(row.request_id, row.status, not_before=later, detail=why) for row in rows]
         if moves:
             await self._store.move(moves, expected=WAITING)
 
 
-def _cost(row: RequestRow, gas_price: int) -> int:
-    """Wei that posting a request may cost its operator."""
-    return (ITEM_GAS + row.request.callback_gas) * gas_price
+def _callback_gas(row: RequestRow) -> int:
+    """Gas for the requester's callback, which only an answer gets."""
+    return row.request.callback_gas if row.failure is FailureReason.NONE else 0
 
 
 def _within_gas(rows: Sequence[RequestRow]) -> list[RequestRow]:
     """The first rows whose callbacks fit one transaction; one row always does."""
     total = 0
     for count, row in enumerate(rows):
-        total += row.request.callback_gas
+        total += _callback_gas(row)
         if count and total > CALLBACK_GAS:
             return list(rows[:count])
     return list(rows)
 
 
 def _fulfilment(row: RequestRow) -> Fulfilment:
-    gas = row.request.callback_gas
     if row.failure is not FailureReason.NONE:
         return Fulfilment(row.request_id, failure=row.failure)
-    return Fulfilment(row.request_id, result_cid=row.result_cid, answer=row.answer, callback_gas=gas)
+    return Fulfilment(row.request_id, result_cid=row.result_cid, answer=row.answer, callback_gas=_callback_gas(row))

@@ -300,31 +300,41 @@ def open_batch(connection: Connection, key: str, request_ids: Sequence[bytes], a
 
 
 def save_report(connection: Connection, report: SignedReport, replaces: bytes | None, at: float) -> None:
-    """Save a signed report; its answered or failed requests become POSTING. The same report again changes nothing."""
-    if connection.execute(select(reports.c.seq).where(reports.c.transaction_hash == report.transaction_hash)).first():
+    """Save a signed report; its answered or failed requests become POSTING.
+
+    The same report again changes nothing, but for one that was given up: the same items at the same nonce and fees
+    sign to the same hash, and it is open again.
+    """
+    same = reports.c.transaction_hash == report.transaction_hash
+    known = connection.execute(select(reports.c.status).where(same)).first()
+    if known is not None and known.status != "abandoned":
         return
     _check_nonce(connection, report, replaces)
-    connection.execute(
-        reports.insert().values(
-            transaction_hash=report.transaction_hash,
-            status="open",
-            nonce=report.nonce,
-            raw=report.raw,
-            max_fee=report.fees.max_fee,
-            max_priority_fee=report.fees.max_priority_fee,
-            gas_limit=report.gas_limit,
-            replaces=replaces,
-            saved_at=at,
-            detail="",
+    if known is not None:
+        again = {"status": "open", "saved_at": at, "broadcast_at": None, "closed_at": None, "replaces": replaces}
+        connection.execute(update(reports).where(same).values(detail="", **again))
+    else:
+        connection.execute(
+            reports.insert().values(
+                transaction_hash=report.transaction_hash,
+                status="open",
+                nonce=report.nonce,
+                raw=report.raw,
+                max_fee=report.fees.max_fee,
+                max_priority_fee=report.fees.max_priority_fee,
+                gas_limit=report.gas_limit,
+                replaces=replaces,
+                saved_at=at,
+                detail="",
+            )
         )
-    )
-    connection.execute(
-        report_items.insert(),
-        [
-            {"report": report.transaction_hash, "position": position, "request_id": request_id}
-            for position, request_id in enumerate(report.request_ids)
-        ],
-    )
+        connection.execute(
+            report_items.insert(),
+            [
+                {"report": report.transaction_hash, "position": position, "request_id": request_id}
+                for position, request_id in enumerate(report.request_ids)
+            ],
+        )
     detail = f"transaction 0x{report.transaction_hash.hex()}, nonce {report.nonce}"
     requeue(connection, report.request_ids, at, detail, only=_POSTABLE)
     for chunk in chunks(report.request_ids):

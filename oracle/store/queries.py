@@ -64,21 +64,25 @@ def in_status(
     statuses: Iterable[RequestStatus],
     due: float | None = None,
     tried: bool | None = None,
+    after: float | None = None,
     limit: int | None = None,
 ) -> list[RequestRow]:
-    """Requests in these statuses, earliest deadline first, then in chain order; without their ``times``."""
+    """Requests in these statuses, earliest deadline first (tried ones: longest due first), then in chain order;
+    without their ``times``.
+    """
     found: list[Row[Any]] = []
+    first = requests.c.not_before if tried else requests.c.deadline
     # One query a status: each walks the queue's index in order and stops at the limit, which IN (...) would not.
     for status in set(statuses):
-        query = _REQUEST.where(requests.c.status == status).order_by(
-            requests.c.deadline, requests.c.block, requests.c.log_index
-        )
+        query = _REQUEST.where(requests.c.status == status).order_by(first, requests.c.block, requests.c.log_index)
+        if after is not None:
+            query = query.where(requests.c.deadline > after)
         if due is not None:
             query = query.where(requests.c.not_before <= due)
         if tried is not None:
             query = query.where(requests.c.attempts > 0 if tried else requests.c.attempts == 0)
         found += connection.execute(query.limit(limit)).all()
-    found.sort(key=lambda record: (record.deadline, record.block, record.log_index))
+    found.sort(key=lambda record: (record.not_before if tried else record.deadline, record.block, record.log_index))
     return [_row(record, None) for record in found[:limit]]
 
 
@@ -151,12 +155,6 @@ def open_reports(connection: Connection) -> list[StoredReport]:
         for item in connection.execute(query.order_by(report_items.c.report, report_items.c.position)):
             items[item.report].append(item.request_id)
     return [_report(row, items[row.transaction_hash]) for row in rows]
-
-
-def last_mined_nonce(connection: Connection) -> int | None:
-    """The highest nonce of a report whose receipt was confirmed, mined as it should be or reverted."""
-    mined = select(func.max(reports.c.nonce)).where(reports.c.status.in_(("mined", "reverted")))
-    return connection.execute(mined).scalar_one_or_none()
 
 
 def _rows(connection: Connection, records: Sequence[Row[Any]]) -> list[RequestRow]:

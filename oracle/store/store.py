@@ -106,13 +106,15 @@ class SqliteRequestStore:
         *,
         due: float | None = None,
         tried: bool | None = None,
+        after: float | None = None,
         limit: int | None = None,
     ) -> Sequence[RequestRow]:
         """Requests in these statuses, earliest deadline first; with ``due``, those whose ``not_before`` has passed;
-        with ``tried``, those that were, or were not, tried before.
+        with ``tried``, those that were (longest due first), or were not, tried before; with ``after``, those whose
+        deadline is later.
         """
         wanted = tuple(statuses)
-        return await self._read(lambda connection: queries.in_status(connection, wanted, due, tried, limit))
+        return await self._read(lambda connection: queries.in_status(connection, wanted, due, tried, after, limit))
 
     async def spent_images(self, request_ids: Iterable[bytes]) -> Sequence[Cid]:
         """The pictures of these requests that no CONFIRMED, READY or COMPUTING request needs any more."""
@@ -171,10 +173,6 @@ class SqliteRequestStore:
     async def open_reports(self) -> Sequence[StoredReport]:
         """Reports whose fate is not final, by nonce, the oldest first at one nonce."""
         return await self._read(queries.open_reports)
-
-    async def last_mined_nonce(self) -> int | None:
-        """The highest nonce of a report whose receipt was confirmed."""
-        return await self._read(queries.last_mined_nonce)
 
     async def close_report(self, receipt: ReportReceipt) -> None:
         """A receipt is confirmed: settled requests become FULFILLED or REJECTED, skipped ones follow the chain.

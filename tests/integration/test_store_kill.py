@@ -60,8 +60,7 @@ async def main(path, count, branch):
         for old in await store.open_reports():
             await store.abandon_report(old.report.transaction_hash, "old branch")
         ids = tuple(r.request_id for r in await store.select([S.COMPUTED]))
-        last = await store.last_mined_nonce()
-        nonce = 0 if last is None else last + 1
+        nonce = key
         for attempt in range(2):
             signed = SignedReport((2 * key + attempt).to_bytes(32, "big"), b"raw", nonce, Fees(1, 1), 1, ids)
             await store.save_report(signed, replaces=(2 * key).to_bytes(32, "big") if attempt else None)

@@ -224,6 +224,7 @@ class MemoryChain:
         self.reverting: set[bytes] = set()
         self.price = 10**9
         self.outbid = False
+        self.foreign: set[bytes] = set()
 
     async def chain_id(self) -> int:
         return 31337
@@ -252,6 +253,9 @@ class MemoryChain:
     async def gas_price(self) -> int:
         return self.price
 
+    def signed(self, report: SignedReport) -> bool:
+        return report.transaction_hash not in self.foreign
+
     async def is_outbid(self, report: SignedReport) -> bool:
         return self.outbid
 
@@ -262,7 +266,7 @@ class MemoryChain:
 
     def _sign(self, items: Sequence[Fulfilment], nonce: int, fee: int) -> SignedReport:
         ids = tuple(item.request_id for item in items)
-        digest = hashlib.sha256(b"".join(ids) + bytes([nonce]) + fee.to_bytes(8, "big")).digest()
+        digest = hashlib.sha256(b"".join(ids) + nonce.to_bytes(8, "big") + fee.to_bytes(8, "big")).digest()
         self.built[digest] = tuple(items)
         return SignedReport(digest, b"raw" + digest, nonce, Fees(fee, 1), 1_000_000, ids)
 

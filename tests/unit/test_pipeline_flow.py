@@ -36,6 +36,7 @@ from oracle.domain import (
     OnChainStatus,
     RequestSettled,
     RequestStatus,
+    ServableModel,
     TaskResult,
 )
 from oracle.errors import ContentUnavailable, RpcUnavailable, WorkerLost
@@ -685,3 +686,25 @@ async def test_given_a_request_whose_deadline_has_come_near_when_its_turn_comes_
     await oracle.runner.step()
     assert await oracle.status(request_id) is S.FAILED
     assert oracle.backend.submitted == []
+
+
+async def test_given_a_model_that_takes_long_to_come_back_when_restarted_then_ready_requests_wait_for_it(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = build()
+    request_id = await oracle.ask(b"picture")
+    while await oracle.status(request_id) is not S.READY:
+        await oracle.intake.step()
+    catalogue = oracle.runner._models
+    resolve, tries = catalogue.resolve, iter(range(10))
+
+    async def still_loading(model_id: int) -> ServableModel:
+        if next(tries, None) is not None:
+            raise ContentUnavailable("the weights are on their way")
+        return await resolve(model_id)
+
+    monkeypatch.setattr(catalogue, "resolve", still_loading)
+    for _ in range(15):
+        await oracle.run(2)
+        oracle.clock.time += 3
+    assert await oracle.status(request_id) is S.FULFILLED

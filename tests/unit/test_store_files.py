@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -185,11 +186,17 @@ def test_an_impossible_place_is_named(tmp_path: Path) -> None:
         assert caught.value.remedy
 
 
+def _is_open(folder: Path) -> bool:
+    return all(place.stat().st_mode & stat.S_IXOTH for place in (folder, *folder.parents))
+
+
 @pytest.fixture
 def unprivileged() -> Iterator[Path]:
     """A directory of a user without privileges, whom this process becomes: root may write everywhere."""
-    directory = Path(tempfile.mkdtemp())
     root = os.geteuid() == 0
+    # The temporary folder of this run may be closed to others.
+    parent = next(p for p in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")) if not root or _is_open(p))
+    directory = Path(tempfile.mkdtemp(dir=parent))
     if root:
         os.chown(directory, 65534, 65534)
         os.seteuid(65534)

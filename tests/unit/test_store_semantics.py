@@ -421,7 +421,6 @@ async def test_a_report_is_saved_before_it_is_sent(store: SqliteRequestStore, cl
     (stored,) = await store.open_reports()
     assert (stored.report, stored.saved_at, stored.broadcast_at, stored.replaces) == (signed, clock.now, None, None)
     assert [await status(store, n) for n in (1, 2)] == [S.POSTING] * 2
-    assert await store.last_mined_nonce() is None
     clock.now = 1_010.0
     await store.mark_broadcast(tx(1))
     clock.now = 1_020.0
@@ -513,7 +512,6 @@ async def test_a_replacement_keeps_posting_until_every_sibling_is_closed(store: 
     assert [await status(store, n) for n in (1, 2)] == [S.COMPUTED] * 2
     assert (await store.timeline(rid(1)))[-1][2] == "the nonce went to a foreign transaction"
     await store.abandon_report(tx(1), "again")
-    assert await store.last_mined_nonce() is None
 
 
 async def test_an_abandoned_sibling_stays_abandoned_when_a_reorg_reopens_its_nonce(store: SqliteRequestStore) -> None:
@@ -662,7 +660,7 @@ async def _use_everything(store: SqliteRequestStore) -> None:
     await store.expire(100.0)
     await store.select(list(S), due=5.0, limit=16)
     await store.select([S.READY])
-    for read in (store.counts, store.open_batches, store.last_mined_nonce, store.checkpoint, store.binding):
+    for read in (store.counts, store.open_batches, store.checkpoint, store.binding):
         await read()
     await store.recent(5)
     await store.stage_durations(5)
@@ -671,3 +669,17 @@ async def _use_everything(store: SqliteRequestStore) -> None:
     await store.roll_back(BlockRef(4, bytes(32), 0))
     await store.commit_scan([seen(61, block(8, 1))], [block(8, 1)], block(8, 1))
     await store.commit_scan([seen(61, block(9, 1))], [block(9, 1)], block(9, 1))
+
+
+async def test_a_report_that_was_given_up_and_signed_again_is_open_again(
+    store: SqliteRequestStore, clock: ManualClock
+) -> None:
+    await bring(store, [1], S.COMPUTED)
+    await store.save_report(report(1, 0, [1]))
+    await store.abandon_report(tx(1), "no node took it")
+    assert await status(store, 1) is S.COMPUTED
+    clock.now = 2_000.0
+    await store.save_report(report(1, 0, [1]))
+    (stored,) = await store.open_reports()
+    assert (stored.report.transaction_hash, stored.saved_at, stored.broadcast_at) == (tx(1), 2_000.0, None)
+    assert await status(store, 1) is S.POSTING
