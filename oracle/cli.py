@@ -11,18 +11,14 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine
-from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from oracle import render
 from oracle.errors import SibylError
-
-if TYPE_CHECKING:
-    from oracle.client import Outcome
-    from oracle.devnet.demo import Line
 
 app = typer.Typer(
     name="sibyl",
@@ -101,16 +97,9 @@ def _error_facts(error: SibylError | OSError) -> dict[str, str]:
 
 def _complain(error: SibylError | OSError) -> None:
     facts = _error_facts(error)
-    typer.secho(f"error: {_plain(facts['error'])}", err=True, fg="red")
+    typer.secho(f"error: {render.plain(facts['error'])}", err=True, fg="red")
     if facts["remedy"]:
-        typer.echo(f"  {_plain(facts['remedy'])}", err=True)
-
-
-def _plain(text: object) -> str:
-    """Text of unknown origin for a terminal: what is not printable (control and bidirectional marks) is escaped."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in str(text)
-    )
+        typer.echo(f"  {render.plain(facts['remedy'])}", err=True)
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -220,7 +209,7 @@ def demo(
         async with folder() as data_dir, run_stack(data_dir, ports=Ports(), progress=_note, ipfs_api=ipfs_api) as stack:
             pictures, lines, summary = await run_demo(stack, _note)
         if not as_json:
-            _table(lines)
+            render.table(lines)
             typer.echo(
                 f"\nPictures: {pictures.source}. Each result was read again by its CID, hashed here, "
                 "and compared with the chain."
@@ -234,36 +223,6 @@ def demo(
             SibylError("the demo lost a request or got a wrong answer", remedy="Use --keep DIR and read DIR/logs.")
         )
         raise typer.Exit(1)
-
-
-def _table(lines: list[Line]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from oracle.telemetry import short
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (
-        ("request", "left"), ("asked about", "left"), ("model", "left"), ("answer", "left"), ("confidence", "right"),
-        ("result CID", "left"), ("gas asked", "right"), ("gas answered", "right"), ("seconds", "right"),
-    ):  # fmt: skip
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for line in lines:
-        mark = {True: "✓ ", False: "✗ ", None: ""}[line.verified]
-        table.add_row(
-            short(line.request_id),
-            line.what,
-            line.model,
-            escape(_plain(f"{mark}{line.answer}" if line.answer else line.state)),
-            "" if line.confidence is None else f"{line.confidence:.2%}",
-            short(line.result_cid) if line.result_cid else "",
-            f"{line.gas_request:,}",
-            f"{line.gas_report:,}" if line.gas_report else "",
-            f"{line.seconds:.2f}",
-        )
-    width = None if sys.stdout.isatty() else 170
-    Console(width=width).print(table)
 
 
 @app.command()
@@ -310,7 +269,7 @@ def request(
     from oracle.settings import load_settings
 
     settings = load_settings(data_dir)
-    limit = _wei(max_price)
+    limit = render.wei(max_price)
     facts: dict[str, Any] = {}
 
     async def work() -> None:
@@ -320,7 +279,7 @@ def request(
             if price > limit:
                 raise TooDear(number, price, limit)
             if not as_json:
-                typer.echo(f"model {number}, {_plain(chosen.name)}, costs {_ether(price)}")
+                typer.echo(f"model {number}, {render.plain(chosen.name)}, costs {render.ether(price)}")
             path = Path(image)
             if path.is_file():
                 data = path.read_bytes()
@@ -358,13 +317,13 @@ def request(
             if as_json:
                 _note(f"paid: request {facts['request']}")
             else:
-                typer.echo(f"request {facts['request']}\n  paid {_ether(asked.payment)}, gas {asked.gas_used:,}")
+                typer.echo(f"request {facts['request']}\n  paid {render.ether(asked.payment)}, gas {asked.gas_used:,}")
             if wait:
                 facts["state"] = "pending"
                 outcome = await client.wait(asked.request_id, timeout=timeout)
-                facts.update(_outcome_facts(outcome))
+                facts.update(render.outcome_facts(outcome))
                 if not as_json:
-                    _show(outcome)
+                    render.show(outcome)
 
     later = "The request is paid: `sibyl result ID` reads its answer, `sibyl refund ID` its money after the deadline."
     try:
@@ -403,14 +362,14 @@ def result(
     async def work() -> dict[str, Any]:
         async with connect(load_settings(data_dir)) as client:
             outcome = await client.outcome(identifier)
-            facts = {"request": "0x" + identifier.hex(), **_outcome_facts(outcome)}
+            facts = {"request": "0x" + identifier.hex(), **render.outcome_facts(outcome)}
             if outcome.raw:
                 out.mkdir(parents=True, exist_ok=True)
                 file = out / f"{identifier.hex()[:12]}.result.json"
                 file.write_bytes(outcome.raw)
                 facts["files"] = [str(file)]
             if not as_json:
-                _show(outcome)
+                render.show(outcome)
                 for file_name in facts.get("files", []):
                     typer.echo(f"  saved     {file_name}")
             return facts
@@ -472,7 +431,7 @@ def withdraw(
     if as_json:
         typer.echo(json.dumps({"account": account, "withdrawn_wei": amount}))
     else:
-        typer.echo(f"{_ether(amount)} paid out to {account}")
+        typer.echo(f"{render.ether(amount)} paid out to {account}")
 
 
 @app.command()
@@ -496,13 +455,13 @@ def status(
     for name, value in facts.items():
         if name == "timeline":
             for move in value:
-                typer.echo(f"  {move['time']}  {move['status']:10} {_plain(move['detail'])}")
+                typer.echo(f"  {move['time']}  {move['status']:10} {render.plain(move['detail'])}")
         elif isinstance(value, dict):
             typer.echo(f"{name}:")
             for key, count in value.items():
                 typer.echo(f"  {key:10} {count}")
         else:
-            typer.echo(f"{name.replace('_', ' '):12} {_plain(value)}")
+            typer.echo(f"{name.replace('_', ' '):12} {render.plain(value)}")
 
 
 @app.command()
@@ -533,10 +492,9 @@ def models(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if not listed:
         typer.echo("The registry holds no model yet.")
     for model in listed:
-        state = _plain(model["problem"]) or ("" if model["active"] else "paused by its publisher")
-        typer.echo(
-            f"{model['id']:>4}  {model['name']:16} {model['task'] or '?':15} {_ether(model['price_wei']):>14}  {state}"
-        )
+        state = render.plain(model["problem"]) or ("" if model["active"] else "paused by its publisher")
+        price = render.ether(model["price_wei"])
+        typer.echo(f"{model['id']:>4}  {model['name']:16} {model['task'] or '?':15} {price:>14}  {state}")
 
 
 @app.command()
@@ -551,9 +509,9 @@ def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     else:
         for item in results:
             mark = typer.style("ok  ", fg="green") if item.ok else typer.style("FAIL", fg="red")
-            typer.echo(f"{mark} {item.name:18} {_plain(item.detail)}")
+            typer.echo(f"{mark} {item.name:18} {render.plain(item.detail)}")
             if not item.ok and item.remedy:
-                typer.echo(f"     {'':18} {_plain(item.remedy)}")
+                typer.echo(f"     {'':18} {render.plain(item.remedy)}")
     if not all(item.ok for item in results):
         raise typer.Exit(1)
 
@@ -573,44 +531,6 @@ def train_mnist(
         if value is not None:
             command += [name, str(value)]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
-
-
-def _ether(wei: int) -> str:
-    from eth_utils.currency import from_wei
-
-    return f"{from_wei(wei, 'ether'):f} ETH"
-
-
-def _wei(ether: str) -> int:
-    try:
-        wei = Decimal(ether) * 10**18
-    except InvalidOperation:
-        raise typer.BadParameter("--max-price is a number of ether, such as 0.01") from None
-    if not wei.is_finite() or not 0 <= wei < 2**128:
-        raise typer.BadParameter("--max-price is a number of ether, such as 0.01")
-    return int(wei)
-
-
-def _outcome_facts(outcome: Outcome) -> dict[str, Any]:
-    settled = outcome.settled
-    facts: dict[str, Any] = {"state": settled.status.name.lower()}
-    if outcome.document is not None and settled.result_cid is not None:
-        facts |= {"result": settled.result_cid.text, "labels": outcome.document["labels"], "verified": True}
-    elif settled.reason:
-        facts |= {"reason": settled.reason.name.lower(), "detail": settled.reason.text}
-    return facts
-
-
-def _show(outcome: Outcome) -> None:
-    settled = outcome.settled
-    if outcome.document is None:
-        why = settled.reason.text if settled.reason else "the deadline passed unanswered"
-        typer.echo(f"  {settled.status.name.lower()}: {why}. The money went back.")
-        return
-    for score in outcome.document["labels"]:
-        bar = "█" * max(1, round(score["probability"] * 30))
-        typer.echo(f"  {_plain(score['label']):>12}  {score['probability']:7.2%}  {bar}")
-    typer.echo(f"  result    {settled.result_cid} (these bytes hash to the CID on the chain)")
 
 
 if __name__ == "__main__":

@@ -170,8 +170,6 @@ class Settler:
             unmined += 1
             try:
                 await self._nudge(nonce, reports, lowest=unmined == 1)
-            except RpcUnavailable:
-                raise
             except ChainError as error:
                 log.warning("report %s: %s", short(reports[-1].report.transaction_hash), error)
         return still_open, unmined

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from oracle import cli
+from oracle import render
 from oracle.domain import BlockRef, LogPosition, OnChainStatus, RequestSettled
 from oracle.settings import load_local_settings, local_environment
 
@@ -81,8 +81,8 @@ def test_given_help_when_asked_then_defaults_in_words_are_shown() -> None:
 @pytest.mark.parametrize("text", ["", "free", "nan", "inf", "-1", "1e99"])
 def test_given_no_amount_when_a_price_is_read_then_it_is_a_wrong_argument(text: str) -> None:
     with pytest.raises(typer.BadParameter):
-        cli._wei(text)
-    assert cli._wei("0.01") == 10**16
+        render.wei(text)
+    assert render.wei("0.01") == 10**16
 
 
 def test_given_labels_that_a_terminal_would_obey_when_shown_then_they_are_escaped(
@@ -94,7 +94,7 @@ def test_given_labels_that_a_terminal_would_obey_when_shown_then_they_are_escape
         b"\7" * 32, OnChainStatus.FULFILLED, LogPosition(BlockRef(1, b"\1" * 32, 1), b"\2" * 32, 0)
     )
     labels = [{"index": 0, "label": "\x1b[2Jcat\u202egod\r", "probability": 0.5}]
-    cli._show(Outcome(None, settled, None, {"labels": labels}))  # type: ignore[arg-type]
+    render.show(Outcome(None, settled, None, {"labels": labels}))  # type: ignore[arg-type]
     shown = capsys.readouterr().out
     assert "\\x1b[2Jcat\\u202egod\\r" in shown
     assert "\x1b" not in shown
