@@ -289,9 +289,11 @@ class LocalBackend:
             return
         await self.cancel(key)
         self._records.pop(key, None)
-        # A worker that is still at it keeps its folder until it is done.
         if record.worker is None:
             shutil.rmtree(record.folder, ignore_errors=True)
+        else:
+            # A worker that is still at it keeps its folder until it is done, but nobody finds the task there any more.
+            (record.folder / JOB_FILE).unlink(missing_ok=True)
 
     async def recover(self, keys: Sequence[str]) -> Sequence[str]:
         """The tasks of this run, and those an earlier run finished: their results lie in the directory."""
