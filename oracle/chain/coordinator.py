@@ -322,11 +322,6 @@ class CoordinatorReader:
         (amount,) = await view(self._rpc, self.address, "creditOf", account)
         return int(amount)
 
-    async def is_operator(self, account: str) -> bool:
-        """Whether the account may report."""
-        (allowed,) = await view(self._rpc, self.address, "isOperator", account)
-        return bool(allowed)
-
     async def verify_result(self, request_id: bytes, requester: str, result_cid: Cid, answer: bytes) -> bool:
         """Whether the request was fulfilled for this requester with this result and this answer."""
         (same,) = await view(self._rpc, self.address, "verifyResult", request_id, requester, result_cid.value, answer)

@@ -42,19 +42,16 @@ class Scanner:
         self._calm = 0
         self._finished_with: bytes | None = None
         self.head: BlockRef | None = None
-        """The newest block seen, for health reports."""
-        self.head_changed_at = 0.0
-        """When ``head`` last changed, in Unix seconds."""
+        """The newest block seen; the oracle's clock follows its time."""
 
-    async def step(self, now: float) -> bool:
-        """Scan one range, or take back one reorg, at ``now`` (Unix seconds); whether anything changed.
+    async def step(self) -> bool:
+        """Scan one range, or take back one reorg; whether anything changed.
 
         Raises RpcUnavailable, RpcRangeRefused when a single block is too much for the endpoint, and StoreMismatch
         when the chain was replaced below the first scanned block.
         """
         head = await self._reader.head()
-        if self.head is None or head.hash != self.head.hash:
-            self.head, self.head_changed_at = head, now
+        self.head = head
         if head.hash == self._finished_with:
             return False
         self._finished_with = None

@@ -172,7 +172,8 @@ class Anvil:
         if process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(self.stopped.wait(), _SAVE_SECONDS if self._state else _STOP_SECONDS)
+                async with asyncio.timeout(_SAVE_SECONDS if self._state else _STOP_SECONDS):
+                    await self.stopped.wait()
             except TimeoutError:
                 process.kill()
         if self._watch is not None:
@@ -210,10 +211,6 @@ class Anvil:
     async def set_automine(self, enabled: bool) -> None:
         """Whether each transaction is mined at once."""
         await self.call("evm_setAutomine", enabled)
-
-    async def set_balance(self, account: str, wei: int) -> None:
-        """Give an account a balance in wei."""
-        await self.call("anvil_setBalance", account, hex(wei))
 
     async def reorg(self, depth: int, transactions: Sequence[tuple[bytes, int]] = ()) -> None:
         """Replace the last ``depth`` blocks; what they held vanishes.

@@ -15,7 +15,7 @@ class Scans(Protocol):
 
     head: BlockRef | None
 
-    async def step(self, now: float) -> bool:
+    async def step(self) -> bool:
         """Scan one range or take back one reorg; whether anything changed."""
 
 
@@ -30,7 +30,7 @@ class Follower:
 
     async def step(self) -> bool:
         """Scan; when anything changed, wake those who work on it."""
-        changed = await self._scanner.step(self._clock.now())
+        changed = await self._scanner.step()
         if self._scanner.head is not None:
             self._clock.observe(self._scanner.head)
         if changed:

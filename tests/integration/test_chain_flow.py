@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -103,7 +102,7 @@ def answer(asked: Asked, callback_gas: int = 0) -> Fulfilment:
 
 
 async def catch_up(scanner: Scanner) -> None:
-    while await scanner.step(time.time()):
+    while await scanner.step():
         pass
 
 
@@ -212,7 +211,7 @@ async def test_a_lie_about_a_log_changes_nothing(world: World, store: SqliteRequ
 
     world.faulty.faults.alter_log = another_picture
     with pytest.raises(RpcUnavailable, match="does not commit to what the log says"):
-        await scanner.step(time.time())
+        await scanner.step()
     assert await store.checkpoint() is None
 
     world.faulty.faults.alter_log = None

@@ -104,7 +104,7 @@ def a_request(name: str) -> InferenceRequest:
 
 async def catch_up(scanner: Scanner) -> int:
     steps = 0
-    while await scanner.step(NOW):
+    while await scanner.step():
         steps += 1
         assert steps < 500, "the scanner never comes to rest"
     return steps
@@ -153,7 +153,7 @@ async def test_a_quiet_chain_costs_one_call_a_step(chain: FakeChain, store: Sqli
     chain.ranges.clear()
     chain.blocks_read = 0
     for _ in range(5):
-        assert not await scanner.step(NOW)
+        assert not await scanner.step()
     assert chain.ranges == []
     assert chain.blocks_read == 0
 
@@ -173,7 +173,7 @@ async def test_the_range_halves_when_refused_and_grows_again(chain: FakeChain, s
         chain.mine([f"r{i}"])
     chain.max_range = 10
     scanner = Scanner(chain, store, confirmations=1, span=64)
-    await scanner.step(NOW)
+    await scanner.step()
     assert chain.ranges == [(0, 63), (0, 31), (0, 15), (0, 7)]
     chain.max_range = None
     await catch_up(scanner)
@@ -188,7 +188,7 @@ async def test_a_single_block_that_is_refused_is_an_error(chain: FakeChain, stor
         chain.mine([])
     chain.max_range = 0
     with pytest.raises(RpcRangeRefused):
-        await Scanner(chain, store, confirmations=1).step(NOW)
+        await Scanner(chain, store, confirmations=1).step()
     assert await store.checkpoint() is None
 
 
@@ -250,7 +250,7 @@ async def test_a_branch_that_comes_back_is_scanned_again(chain: FakeChain, store
     branch = chain.blocks[-1:]
     chain.drop(1)
     chain.mine(["b"])
-    await scanner.step(NOW)
+    await scanner.step()
     chain.drop(1)
     chain.blocks += branch
     await catch_up(scanner)
@@ -265,7 +265,7 @@ async def test_a_node_that_lags_undoes_nothing(chain: FakeChain, store: SqliteRe
     await catch_up(scanner)
     newest = chain.blocks[-2:]
     chain.drop(2)
-    assert not await scanner.step(NOW)
+    assert not await scanner.step()
     chain.blocks += newest
     await catch_up(scanner)
     assert len(await store.select([RequestStatus.CONFIRMED])) == 6
@@ -280,7 +280,7 @@ async def test_logs_read_while_the_chain_moves_are_not_kept(chain: FakeChain, st
         chain.mine(["stays"])
 
     chain.during_events.append(reorganise)
-    assert not await scanner.step(NOW)
+    assert not await scanner.step()
     assert await status(store, "gone") is None
     await catch_up(scanner)
     assert await status(store, "stays") is RequestStatus.CONFIRMED
@@ -314,7 +314,7 @@ async def test_a_chain_replaced_below_the_first_scanned_block_is_a_mismatch(
     for _ in range(9):
         chain.mine([])
     with pytest.raises(StoreMismatch) as caught:
-        await Scanner(chain, store, confirmations=1, start_block=5).step(NOW)
+        await Scanner(chain, store, confirmations=1, start_block=5).step()
     assert "new database" in caught.value.remedy
 
 
@@ -329,7 +329,7 @@ async def test_another_genesis_is_a_mismatch_even_while_it_is_shorter(
     other._made = 1_000
     other.mine([])
     with pytest.raises(StoreMismatch):
-        await Scanner(other, store, confirmations=1).step(NOW)
+        await Scanner(other, store, confirmations=1).step()
 
 
 async def test_a_deep_reorg_of_a_long_chain_takes_few_calls(chain: FakeChain, store: SqliteRequestStore) -> None:
@@ -341,7 +341,7 @@ async def test_a_deep_reorg_of_a_long_chain_takes_few_calls(chain: FakeChain, st
     for _ in range(301):
         chain.mine([])
     chain.blocks_read = 0
-    await scanner.step(NOW)
+    await scanner.step()
     assert chain.blocks_read < 40
     fork = await store.checkpoint()
     assert fork is not None
@@ -355,13 +355,13 @@ async def test_nothing_is_committed_when_the_endpoint_fails(chain: FakeChain, st
     chain.mine(["a"])
     chain.during_events.append(fail)
     with pytest.raises(RpcUnavailable):
-        await Scanner(chain, store, confirmations=1).step(NOW)
+        await Scanner(chain, store, confirmations=1).step()
     assert await store.checkpoint() is None
     assert await store.counts() == dict.fromkeys(RequestStatus, 0) or not any((await store.counts()).values())
 
 
 async def test_a_start_block_in_the_future_waits(chain: FakeChain, store: SqliteRequestStore) -> None:
-    assert not await Scanner(chain, store, confirmations=1, start_block=50).step(NOW)
+    assert not await Scanner(chain, store, confirmations=1, start_block=50).step()
     assert chain.ranges == []
 
 
@@ -411,12 +411,12 @@ class ReorgMachine(RuleBasedStateMachine):
     @rule(steps=st.integers(1, 3))
     def scan_a_little(self, steps: int) -> None:
         for _ in range(steps):
-            self.runner.run(self.scanner.step(NOW))
+            self.runner.run(self.scanner.step())
 
     @rule()
     def reorganise_during_a_scan(self) -> None:
         self.chain.during_events.append(lambda: self.reorganise(2, 1, 1))
-        self.runner.run(self.scanner.step(NOW))
+        self.runner.run(self.scanner.step())
         self.chain.during_events.clear()
 
     @rule()
