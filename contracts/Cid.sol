@@ -26,10 +26,10 @@ library Cid {
     /// @return Their form, `None` when they are not an accepted CID.
     function formOf(bytes calldata cid) internal pure returns (Form) {
         if (cid.length == 36) {
-            bytes4 prefix = bytes4(cid[:4]);
+            bytes4 prefix = bytes4(cid);
             if (prefix == V1_RAW_PREFIX) return Form.V1Raw;
             if (prefix == V1_DAG_PB_PREFIX) return Form.V1DagPb;
-        } else if (cid.length == 34 && bytes2(cid[:2]) == V0_PREFIX) {
+        } else if (cid.length == 34 && bytes2(cid) == V0_PREFIX) {
             return Form.V0;
         }
         return Form.None;

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine
-from enum import StrEnum
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from oracle import render
+from oracle import cli_money, render
+from oracle.console import AsJson, DataDir, RequestId, complain, fail, identifier, note, run
 from oracle.errors import SibylError
 
 app = typer.Typer(
@@ -30,47 +28,10 @@ app = typer.Typer(
 train_app = typer.Typer(help="Train the models that ship with Sibyl.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 
-
-def _remember(as_json: bool) -> bool:
-    _output.as_json = as_json
-    return as_json
-
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="Where the state lives.", show_default=".sibyl, or SIBYL_DATA_DIR"),
-]
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", callback=_remember, help="Print JSON for a program instead of text for a person."),
-]
 IpfsApi = Annotated[
     str | None,
     typer.Option(envvar="SIBYL_IPFS_API", help="Multiaddr of a Kubo to use instead of Sibyl's own store."),
 ]
-
-
-class Role(StrEnum):
-    """Whose account."""
-
-    OPERATOR = "operator"
-    REQUESTER = "requester"
-
-
-RequestId = Annotated[str, typer.Argument(help="The request's id: 0x and 64 hex digits.")]
-
-
-class _Output:
-    """How this run speaks."""
-
-    as_json = False
-
-
-_output = _Output()
-
-
-class _Interrupted(Exception):
-    """Ctrl-C, or SIGTERM."""
 
 
 def main() -> None:
@@ -78,59 +39,8 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except (SibylError, OSError) as error:
-        if _output.as_json:
-            typer.echo(json.dumps(_error_facts(error)))
-        else:
-            _complain(error)
+        fail(error)
         sys.exit(1)
-
-
-def _error_facts(error: SibylError | OSError) -> dict[str, str]:
-    if isinstance(error, SibylError):
-        return {"error": str(error), "remedy": error.remedy}
-    message = error.strerror or str(error)
-    return {
-        "error": f"{error.filename}: {message}" if error.filename else message,
-        "remedy": "Mend the path or its permissions, or choose another (--data-dir says where the state lives).",
-    }
-
-
-def _complain(error: SibylError | OSError) -> None:
-    facts = _error_facts(error)
-    typer.secho(f"error: {render.plain(facts['error'])}", err=True, fg="red")
-    if facts["remedy"]:
-        typer.echo(f"  {render.plain(facts['remedy'])}", err=True)
-
-
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run to the end; Ctrl-C and SIGTERM cancel it, and what it holds is closed in order."""
-
-    async def guarded() -> Any:
-        task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            raise _Interrupted from None
-
-    try:
-        return asyncio.run(guarded())
-    except _Interrupted:
-        raise typer.Exit(130) from None
-
-
-def _note(text: str) -> None:
-    typer.secho(f"· {text}", err=True, dim=True)
-
-
-def _identifier(text: str) -> bytes:
-    with contextlib.suppress(ValueError):
-        value = bytes.fromhex(text.removeprefix("0x"))
-        if len(value) == 32:
-            return value
-    raise typer.BadParameter("a request id is 0x and 64 hex digits")
 
 
 @app.command()
@@ -140,6 +50,12 @@ def up(
     ipfs_port: Annotated[int, typer.Option(help="Port of the IPFS API and gateway; 0 takes a free one.")] = 5001,
     block_time: Annotated[
         float | None, typer.Option(help="Mine a block every so many seconds instead of at once.")
+    ] = None,
+    cancel_window: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=600, help="Seconds in which a request can be cancelled.", show_default="0, or what is deployed"
+        ),
     ] = None,
     ipfs_api: IpfsApi = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the chain, the store and the database first.")] = False,
@@ -159,7 +75,14 @@ def up(
 
     async def work() -> None:
         ports = Ports(chain_port, ipfs_port)
-        async with run_stack(folder, ports=ports, progress=_note, ipfs_api=ipfs_api, block_time=block_time) as stack:
+        async with run_stack(
+            folder,
+            ports=ports,
+            progress=note,
+            ipfs_api=ipfs_api,
+            block_time=block_time,
+            cancel_window=cancel_window,
+        ) as stack:
             settings = stack.settings
             facts = {
                 "rpc_url": settings.rpc_url,
@@ -181,9 +104,9 @@ def up(
             await stack.failed()
 
     try:
-        _run(work())
+        run(work())
     except typer.Exit:
-        _note("everything is stopped")
+        note("everything is stopped")
         raise typer.Exit(0) from None
 
 
@@ -206,8 +129,8 @@ def demo(
                 yield Path(name)
 
     async def work() -> bool:
-        async with folder() as data_dir, run_stack(data_dir, ports=Ports(), progress=_note, ipfs_api=ipfs_api) as stack:
-            pictures, lines, summary = await run_demo(stack, _note)
+        async with folder() as data_dir, run_stack(data_dir, ports=Ports(), progress=note, ipfs_api=ipfs_api) as stack:
+            pictures, lines, summary = await run_demo(stack, note)
         if not as_json:
             render.table(lines)
             typer.echo(
@@ -217,9 +140,9 @@ def demo(
         typer.echo(json.dumps(summary.as_json()))
         return summary.lost == 0 and summary.wrong == 0 and summary.fulfilled + summary.refunded == summary.requests
 
-    if not _run(work()):
+    if not run(work()):
         # The summary stays the last line of standard output.
-        _complain(
+        complain(
             SibylError("the demo lost a request or got a wrong answer", remedy="Use --keep DIR and read DIR/logs.")
         )
         raise typer.Exit(1)
@@ -241,109 +164,13 @@ def oracle(data_dir: DataDir = None) -> None:
             await ended()
 
     try:
-        _run(work())
+        run(work())
     except typer.Exit:
         raise typer.Exit(0) from None
 
 
-@app.command()
-def request(
-    image: Annotated[str, typer.Argument(help="A picture's path, or the CID of one that is pinned already.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="The model's number, or a name that one active model alone bears.", show_default="the deployment's own"
-        ),
-    ] = None,
-    max_price: Annotated[str, typer.Option(help="Pay no more than this, in ether.")] = "0.01",
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until the answer is on-chain.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to stay with --wait.")] = 120.0,
-    deadline: Annotated[int, typer.Option(help="Seconds after which the money can be refunded.")] = 600,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Pin a picture, pay for a prediction, and with --wait show the answer."""
-    from oracle.chain.account import TooDear
-    from oracle.client import connect
-    from oracle.domain import Cid
-    from oracle.settings import load_settings
-
-    settings = load_settings(data_dir)
-    limit = render.wei(max_price)
-    facts: dict[str, Any] = {}
-
-    async def work() -> None:
-        async with connect(settings) as client:
-            chosen = await client.model(model)
-            number, price = chosen.on_chain.model_id, await client.reader.quote(chosen.on_chain.model_id)
-            if price > limit:
-                raise TooDear(number, price, limit)
-            if not as_json:
-                typer.echo(f"model {number}, {render.plain(chosen.name)}, costs {render.ether(price)}")
-            path = Path(image)
-            if path.is_file():
-                data = path.read_bytes()
-                if len(data) > settings.image_max_bytes:
-                    raise SibylError(
-                        f"{image} has {len(data):,} bytes; the limit is {settings.image_max_bytes:,}",
-                        remedy="Send a smaller picture.",
-                    )
-                cid = await client.upload(data)
-            else:
-                try:
-                    cid = Cid.parse(image)
-                except ValueError as error:
-                    raise SibylError(
-                        f"{image} is neither a file nor a CID", remedy="Give a picture's path, or a CID of IPFS."
-                    ) from error
-            try:
-                asked = await client.ask(number, cid, deadline=deadline, max_price=limit)
-            except asyncio.CancelledError:
-                if client.sender.sent:
-                    _note(f"interrupted; the payment may be on its way in 0x{client.sender.sent[-1].hex()}")
-                raise
-            facts.update(
-                {
-                    "request": "0x" + asked.request_id.hex(),
-                    "model": chosen.name,
-                    "model_id": number,
-                    "image": cid.text,
-                    "payment_wei": asked.payment,
-                    "transaction": "0x" + asked.transaction_hash.hex(),
-                    "gas": asked.gas_used,
-                    "deadline": asked.deadline,
-                }
-            )
-            if as_json:
-                _note(f"paid: request {facts['request']}")
-            else:
-                typer.echo(f"request {facts['request']}\n  paid {render.ether(asked.payment)}, gas {asked.gas_used:,}")
-            if wait:
-                facts["state"] = "pending"
-                outcome = await client.wait(asked.request_id, timeout=timeout)
-                facts.update(render.outcome_facts(outcome))
-                if not as_json:
-                    render.show(outcome)
-
-    later = "The request is paid: `sibyl result ID` reads its answer, `sibyl refund ID` its money after the deadline."
-    try:
-        _run(work())
-    except (SibylError, OSError) as error:
-        if not (as_json and facts):
-            raise
-        facts |= _error_facts(error)
-        typer.echo(json.dumps(facts))
-        raise typer.Exit(1) from None
-    except typer.Exit:
-        if facts and as_json:
-            typer.echo(json.dumps({**facts, "error": "interrupted", "remedy": later}))
-        elif facts:
-            _note(later)
-        raise
-    if as_json:
-        typer.echo(json.dumps(facts))
-    if facts.get("state") in ("failed", "refunded"):
-        raise typer.Exit(3)
+for command in (cli_money.request, cli_money.cancel, cli_money.refund, cli_money.deposit, cli_money.withdraw):
+    app.command()(command)
 
 
 @app.command()
@@ -357,15 +184,15 @@ def result(
     from oracle.client import connect
     from oracle.settings import load_settings
 
-    identifier = _identifier(request_id)
+    wanted = identifier(request_id)
 
     async def work() -> dict[str, Any]:
         async with connect(load_settings(data_dir)) as client:
-            outcome = await client.outcome(identifier)
-            facts = {"request": "0x" + identifier.hex(), **render.outcome_facts(outcome)}
+            outcome = await client.outcome(wanted)
+            facts = {"request": "0x" + wanted.hex(), **render.outcome_facts(outcome)}
             if outcome.raw:
                 out.mkdir(parents=True, exist_ok=True)
-                file = out / f"{identifier.hex()[:12]}.result.json"
+                file = out / f"{wanted.hex()[:12]}.result.json"
                 file.write_bytes(outcome.raw)
                 facts["files"] = [str(file)]
             if not as_json:
@@ -374,64 +201,9 @@ def result(
                     typer.echo(f"  saved     {file_name}")
             return facts
 
-    facts = _run(work())
+    facts = run(work())
     if as_json:
         typer.echo(json.dumps(facts))
-
-
-@app.command()
-def refund(request_id: RequestId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Send the money of an unanswered request back, once its deadline has passed."""
-    from oracle.client import connect
-    from oracle.settings import load_settings
-
-    identifier = _identifier(request_id)
-
-    async def work() -> str:
-        async with connect(load_settings(data_dir)) as client:
-            return "0x" + (await client.refund(identifier)).hex()
-
-    transaction = _run(work())
-    typer.echo(json.dumps({"transaction": transaction}) if as_json else f"refunded in {transaction}")
-
-
-@app.command()
-def withdraw(
-    role: Annotated[Role, typer.Option(help="Whose credit.")] = Role.OPERATOR,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> None:
-    """Have the coordinator pay out an account's credit: an operator's earnings, or a requester's returned money.
-
-    The operator's key also signs the running oracle's reports, and a withdrawal at a report's nonce throws that report
-    away (the oracle notices, and sends it again). So this waits up to ten seconds until no report of the database in
-    --data-dir is in flight. With an oracle elsewhere, stop it first.
-    """
-    from oracle.client import connect
-    from oracle.settings import load_settings
-    from oracle.status import reports_in_flight
-
-    settings = load_settings(data_dir)
-
-    async def work() -> tuple[str, int]:
-        async with connect(settings) as client:
-            for _ in range(100 if role is Role.OPERATOR else 0):
-                if await reports_in_flight(settings) == 0:
-                    break
-                await asyncio.sleep(0.1)
-            else:
-                if role is Role.OPERATOR:
-                    raise SibylError(
-                        "the oracle has reports in flight",
-                        remedy="Try again when `sibyl status` shows none, or stop the oracle first.",
-                    )
-            return await client.withdraw(role.value)
-
-    account, amount = _run(work())
-    if as_json:
-        typer.echo(json.dumps({"account": account, "withdrawn_wei": amount}))
-    else:
-        typer.echo(f"{render.ether(amount)} paid out to {account}")
 
 
 @app.command()
@@ -445,10 +217,8 @@ def status(
     from oracle.status import overview, request_timeline
 
     settings = load_settings(data_dir)
-    if request_id is None:
-        facts = _run(overview(settings))
-    else:
-        facts = _run(request_timeline(settings, _identifier(request_id)))
+    work = overview(settings) if request_id is None else request_timeline(settings, identifier(request_id))
+    facts = run(work)
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -477,7 +247,8 @@ def models(data_dir: DataDir = None, as_json: AsJson = False) -> None:
                     "id": model.on_chain.model_id,
                     "name": model.name,
                     "task": model.manifest.task if model.manifest else None,
-                    "price_wei": model.on_chain.price,
+                    "price_wei" if model.on_chain.token is None else "price": model.on_chain.price,
+                    "token": model.on_chain.token,
                     "active": model.on_chain.active,
                     "manifest": model.on_chain.manifest_cid.text,
                     "problem": model.problem,
@@ -485,7 +256,7 @@ def models(data_dir: DataDir = None, as_json: AsJson = False) -> None:
                 for model in await client.models()
             ]
 
-    listed = _run(work())
+    listed = run(work())
     if as_json:
         typer.echo(json.dumps(listed))
         return
@@ -493,7 +264,7 @@ def models(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         typer.echo("The registry holds no model yet.")
     for model in listed:
         state = render.plain(model["problem"]) or ("" if model["active"] else "paused by its publisher")
-        price = render.ether(model["price_wei"])
+        price = render.money(model.get("price_wei", model.get("price")), model["token"])
         typer.echo(f"{model['id']:>4}  {model['name']:16} {model['task'] or '?':15} {price:>14}  {state}")
 
 
@@ -503,7 +274,7 @@ def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     from oracle.preflight import preflight
     from oracle.settings import load_settings
 
-    results = _run(preflight(load_settings(data_dir)))
+    results = run(preflight(load_settings(data_dir)))
     if as_json:
         typer.echo(json.dumps([{"check": r.name, "ok": r.ok, "detail": r.detail, "remedy": r.remedy} for r in results]))
     else:

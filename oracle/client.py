@@ -7,13 +7,13 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from oracle.answers import ClassificationAnswer
-from oracle.chain.account import AccountSender, Ask, Asked
+from oracle.chain.account import AccountSender, Ask, Asked, money
 from oracle.chain.checks import verify_deployment
 from oracle.chain.coordinator import CoordinatorReader
-from oracle.chain.deployment import account_of, coordinator_address, fee_policy
+from oracle.chain.deployment import Role, account_of, coordinator_address, fee_policy
 from oracle.chain.rpc import Rpc
 from oracle.content.ipfs import IpfsContentStore
 from oracle.documents import read_result
@@ -25,6 +25,7 @@ from oracle.settings import Settings
 
 RESULT_LIMIT = 64 * 1024 * 1024
 DEFAULT_DEADLINE = 600  # seconds
+SHORTEST_DEADLINE = 30  # seconds, the coordinator's own rule
 LAG = 5.0  # seconds in which the nodes behind one address come to agree on a new block
 MANIFEST_SECONDS = 5.0  # for one manifest of the registry, which anyone may have published
 REGISTRY_SECONDS = 30.0  # for all of them
@@ -42,7 +43,15 @@ class NotAnsweredYet(SibylError):
 
 
 class NothingToWithdraw(SibylError):
-    """The account has no credit at the coordinator."""
+    """The coordinator holds nothing for the account, or nothing that the model earned."""
+
+
+class NotYours(SibylError):
+    """Another account made the request."""
+
+
+class NotCancellable(SibylError):
+    """The coordinator takes no request back, or this one has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +122,20 @@ class Client:
         return await self._named(choice)
 
     async def _numbered(self, number: int) -> ListedModel:
-        model = await self.reader.model(number) if number else None
-        if model is None:
-            raise SibylError(f"the registry holds no model {number}", remedy="See `sibyl models`.")
+        model = await self.registered(number)
         if not model.active:
             raise SibylError(
                 f"model {number} is paused by its publisher", remedy="Choose another: `sibyl models` lists them."
             )
         (listed,) = await self._with_manifests([model])
         return listed
+
+    async def registered(self, number: int) -> OnChainModel:
+        """A model of the registry by its number, active or not. Raises SibylError."""
+        model = await self.reader.model(number) if number else None
+        if model is None:
+            raise SibylError(f"the registry holds no model {number}", remedy="See `sibyl models`.")
+        return model
 
     async def _named(self, name: str) -> ListedModel:
         active = [model for model in await self.reader.models() if model.active]
@@ -140,7 +154,8 @@ class Client:
             return bearers[0]
         if bearers:
             listed = "; ".join(
-                f"{model.on_chain.model_id} ({model.on_chain.price} wei, paid to {model.on_chain.payout})"
+                f"{model.on_chain.model_id} ({money(model.on_chain.price, model.on_chain.token)}, "
+                f"paid to {model.on_chain.payout})"
                 for model in bearers[:_SHOWN]
             )
             more = f"; and {len(bearers) - _SHOWN} more" if len(bearers) > _SHOWN else ""
@@ -154,27 +169,42 @@ class Client:
             f"there is no active model {name!r}", remedy=f"Choose one of: {shown or 'none'}. See `sibyl models`."
         )
 
-    async def upload(self, picture: bytes) -> Cid:
-        """Pin a picture; its CID."""
-        (cid,) = await self.content.add([picture])
-        return cid
+    async def upload(self, pictures: Sequence[bytes]) -> Sequence[Cid]:
+        """Pin pictures; their CIDs."""
+        return await self.content.add(pictures) if pictures else []
 
     async def ask(
         self,
-        model_id: int,
-        image: Cid,
+        model: OnChainModel,
+        images: Sequence[Cid],
         *,
         deadline: float = DEFAULT_DEADLINE,
-        callback_gas: int = 0,
         max_price: int | None = None,
-    ) -> Asked:
-        """Pay for one prediction, at most ``max_price`` wei; ``deadline`` in seconds from the newest block.
+        from_balance: bool = False,
+    ) -> list[Asked]:
+        """Ask one model about pictures in one transaction, from the account's balance if so chosen.
 
-        Raises TooDear before anything is sent, and what ``AccountSender`` raises.
+        ``max_price`` in the model's token bounds each. Raises TooDear and SibylError before anything is sent.
         """
-        until = await self.deadline(deadline)
-        ask = Ask(model_id, image, until, callback_gas)
-        return await self.sender.request_inference(self.reader.address, ask, max_price=max_price)
+        window = await self.reader.cancel_window()
+        if deadline < window + SHORTEST_DEADLINE:
+            raise SibylError(
+                f"nobody begins before the {window} s are over in which a request can be cancelled, so a deadline "
+                f"{deadline:g} s from now would pass unanswered",
+                remedy=f"Choose a later one: --deadline {2 * window + DEFAULT_DEADLINE}.",
+            )
+        if model.token is not None and not from_balance:
+            raise SibylError(
+                f"model {model.model_id} is priced in the token {model.token}",
+                remedy="Put tokens into your balance with the coordinator's depositToken, then use --from-balance.",
+            )
+        until, address = await self.deadline(deadline), self.reader.address
+        if len(images) == 1 and not from_balance:
+            ask = Ask(model.model_id, images[0], until)
+            return [await self.sender.request_inference(address, ask, max_price=max_price)]
+        return await self.sender.request_many(
+            address, model.model_id, images, until, max_price=max_price, from_balance=from_balance
+        )
 
     async def deadline(self, seconds: float) -> int:
         """A deadline that many seconds after the chain's own time (or this machine's, whichever is later)."""
@@ -218,10 +248,7 @@ class Client:
         """
         asked, settled = await self.history(request_id)
         if asked is None:
-            raise UnknownRequest(
-                f"the coordinator has no request 0x{request_id.hex()}",
-                remedy="Check the id, the chain and the address.",
-            )
+            raise _unknown(request_id)
         if settled is None:
             raise NotAnsweredYet(f"0x{request_id.hex()} is still pending", remedy="Wait, or look at `sibyl status`.")
         if settled.status is not OnChainStatus.FULFILLED or settled.result_cid is None:
@@ -264,20 +291,69 @@ class Client:
         """Send the money of an unanswered request back after its deadline; the transaction's hash."""
         return (await self.sender.refund(self.reader.address, request_id)).transaction_hash
 
-    async def withdraw(self, role: Literal["operator", "requester"]) -> tuple[str, int]:
-        """Pull an account's whole credit; its address and the wei paid out.
+    async def cancel(self, request_id: bytes) -> bytes:
+        """Take a request of this account back while that is possible; the transaction's hash.
+
+        Raises UnknownRequest, NotYours and NotCancellable before anything is sent.
+        """
+        if await self.reader.cancel_window() == 0:
+            raise NotCancellable(
+                "this coordinator has no cancel window", remedy="After its deadline: `sibyl refund ID`."
+            )
+        asked, settled = await self.history(request_id)
+        if asked is None:
+            raise _unknown(request_id)
+        if settled is not None:
+            raise NotCancellable(
+                f"0x{request_id.hex()} has ended: {settled.status.name.lower()}", remedy="See `sibyl result ID`."
+            )
+        if asked.request.requester != self.sender.address:
+            raise NotYours(
+                f"{asked.request.requester} made 0x{request_id.hex()}, not {self.sender.address}",
+                remedy="Use the key of the account that asked.",
+            )
+        return (await self.sender.cancel(self.reader.address, asked.request)).transaction_hash
+
+    async def deposit(self, amount: int) -> tuple[str, int]:
+        """Put ``amount`` wei into the requester's balance; its address and the balance then."""
+        await self.sender.deposit(self.reader.address, amount)
+        return self.sender.address, await self.reader.balance_of(None, self.sender.address)
+
+    async def withdraw(self, role: Role, token: str | None = None) -> tuple[str, int]:
+        """Pull an account's whole balance in a token (None: ether); its address and what was paid out.
 
         Raises NothingToWithdraw before anything is sent.
         """
-        sender = self.sender
-        if role == "operator":
-            account = account_of(role, self.settings)
-            sender = AccountSender(self.rpc, account, self._chain_id, fee_policy(self.settings))
-        if await self.reader.credit_of(sender.address) == 0:
+        sender = self._sender_of(role)
+        if await self.reader.balance_of(token, sender.address) == 0:
             raise NothingToWithdraw(
-                f"{sender.address} has no credit at the coordinator", remedy="Credit comes with answered requests."
+                f"{sender.address} has no balance at the coordinator",
+                remedy="Money comes into it with answered requests, refunds and deposits.",
             )
-        return sender.address, await sender.withdraw(self.reader.address)
+        return sender.address, await sender.withdraw(self.reader.address, token=token)
+
+    async def withdraw_earnings(self, role: Role, model_id: int) -> tuple[str, int]:
+        """Pull what a model has earned, as its payout account; that account and what was paid out in its token.
+
+        Raises NothingToWithdraw and NotYours before anything is sent.
+        """
+        model, sender = await self.registered(model_id), self._sender_of(role)
+        if model.payout != sender.address:
+            raise NotYours(
+                f"what model {model_id} earns is {model.payout}'s, not {sender.address}'s",
+                remedy="Use that account's key (SIBYL_PUBLISHER_KEY_FILE), or --role.",
+            )
+        if await self.reader.earnings_of(model_id) == 0:
+            raise NothingToWithdraw(
+                f"model {model_id} has earned nothing since the last time", remedy="Wait for answered requests."
+            )
+        return sender.address, await sender.withdraw_earnings(self.reader.address, model_id)
+
+    def _sender_of(self, role: Role) -> AccountSender:
+        if role == "requester":
+            return self.sender
+        account = account_of(role, self.settings)
+        return AccountSender(self.rpc, account, self._chain_id, fee_policy(self.settings))
 
     async def _with_manifests(self, models: Sequence[OnChainModel]) -> list[ListedModel]:
         turn = asyncio.Semaphore(_MANIFESTS_AT_ONCE)
@@ -309,8 +385,14 @@ class Client:
         )
         if cid is None or not same:
             raise ContentCorrupt("the result document and the answer on-chain disagree", remedy="Do not trust either.")
-        if not await self.reader.verify_result(request.request_id, request.requester, cid, settled.answer):
+        if not await self.reader.verify_result(request.request_id, cid, settled.answer):
             raise ContentCorrupt("the coordinator does not vouch for this result", remedy="Do not trust it.")
+
+
+def _unknown(request_id: bytes) -> UnknownRequest:
+    return UnknownRequest(
+        f"the coordinator has no request 0x{request_id.hex()}", remedy="Check the id, the chain and the address."
+    )
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """The frozen types that every room speaks, the statuses of a request and the legal moves between them.
 
-"Model" always means a machine-learning model. Money is an ``int`` of wei, time a ``float`` of Unix seconds.
+"Model" always means a machine-learning model. Money is an ``int`` of wei, or of the smallest part of a model's token;
+time is a ``float`` of Unix seconds.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ class OnChainStatus(IntEnum):
     CALLBACK_FAILED = 3
     FAILED = 4
     REFUNDED = 5
+    CANCELLED = 6
 
 
 class RequestStatus(StrEnum):
@@ -143,10 +145,11 @@ class RequestStatus(StrEnum):
     REJECTED = "rejected"  # failure on-chain, money back, receipt confirmed
     EXPIRED = "expired"  # deadline passed unanswered; refundable by anyone with the id
     REFUNDED = "refunded"  # money back after the deadline
+    CANCELLED = "cancelled"  # taken back by its requester before anything was spent on it
 
 
 _S = RequestStatus
-_SETTLED_ELSEWHERE = frozenset({_S.ORPHANED, _S.FULFILLED, _S.REJECTED, _S.REFUNDED})
+_SETTLED_ELSEWHERE = frozenset({_S.ORPHANED, _S.FULFILLED, _S.REJECTED, _S.REFUNDED, _S.CANCELLED})
 # Where a request stands again when a reorg takes its settlement away: in our open report, with the answer or the
 # failure we hold, or at the start when somebody else had settled it before we held either.
 _UNSETTLED = frozenset({_S.ORPHANED, _S.SEEN, _S.COMPUTED, _S.FAILED, _S.POSTING})
@@ -164,13 +167,14 @@ TRANSITIONS: Mapping[RequestStatus, frozenset[RequestStatus]] = {
     _S.REJECTED: _UNSETTLED,
     _S.EXPIRED: _SETTLED_ELSEWHERE,
     _S.REFUNDED: frozenset({_S.EXPIRED}) | _UNSETTLED,
+    _S.CANCELLED: _UNSETTLED,
 }
 """Every legal move; one from a status to itself is a try that will be repeated later.
 
 A settled request moves again only when a reorg takes its settlement away.
 """
 
-TERMINAL = frozenset({_S.FULFILLED, _S.REJECTED, _S.REFUNDED})
+TERMINAL = frozenset({_S.FULFILLED, _S.REJECTED, _S.REFUNDED, _S.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +197,17 @@ class LogPosition:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """What an ``InferenceRequested`` log says: who asks which model about which picture, and pays how much."""
+    """What an ``InferenceRequested`` log and its block say: who asks which model about which picture, for how much."""
 
     request_id: bytes  # 32 bytes
     model_id: int
     requester: str  # checksum address
     image_cid: Cid
-    payment: int  # wei
+    payment: int  # smallest parts of the model's token, wei for ether
     callback_gas: int
     deadline: int  # Unix seconds
     nonce: int
+    created_at: int  # Unix seconds, the time of its block
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +220,9 @@ class RequestSeen:
 
 @dataclass(frozen=True, slots=True)
 class RequestSettled:
-    """A log that ends a request on-chain, whoever posted it: fulfilled, failed with a reason, or refunded.
+    """A log that ends a request on-chain, whoever posted it: fulfilled, failed with a reason, refunded or cancelled.
 
-    ``status`` is FULFILLED, FAILED or REFUNDED.
+    ``status`` is FULFILLED, FAILED, REFUNDED or CANCELLED.
     """
 
     request_id: bytes
@@ -233,13 +238,14 @@ ChainEvent = RequestSeen | RequestSettled
 
 @dataclass(frozen=True, slots=True)
 class OnChainModel:
-    """A model as the registry holds it."""
+    """A model as the registry holds it. ``token`` is the ERC-20 that it is priced in, None for ether."""
 
     model_id: int
     manifest_cid: Cid
-    price: int  # wei
+    price: int  # smallest parts of the token
     payout: str
     active: bool
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

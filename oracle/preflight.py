@@ -52,8 +52,10 @@ async def preflight(settings: Settings) -> list[CheckResult]:
         rpc = Rpc(settings.rpc_url, timeout=settings.rpc_timeout)
         address = coordinator_address(settings)
         chain_id = await verify_deployment(rpc, address, settings.chain_id)
-        head = await CoordinatorReader(rpc, address, chain_id).head()
-        return f"chain {chain_id} at block {head.number}, coordinator {address}"
+        reader = CoordinatorReader(rpc, address, chain_id)
+        head, window = await reader.head(), await reader.cancel_window()
+        cancel = f"requests can be cancelled for {window} s" if window else "requests cannot be cancelled"
+        return f"chain {chain_id} at block {head.number}, coordinator {address}; {cancel}"
 
     async def operator() -> str:
         account = account_of("operator", settings)
@@ -61,10 +63,10 @@ async def preflight(settings: Settings) -> list[CheckResult]:
             raise ConfigurationError("not checked: there is no RPC endpoint", remedy="Mend the chain's check first.")
         await verify_operator(rpc, coordinator_address(settings), account.address)
         balance = await read_number(rpc, "eth_getBalance", account.address, "latest")
-        credit = await CoordinatorReader(rpc, coordinator_address(settings), 0).credit_of(account.address)
+        earned = await CoordinatorReader(rpc, coordinator_address(settings), 0).balance_of(None, account.address)
         return (
             f"{account.address} may report and holds {balance / 10**18:.4f} ETH, "
-            f"with {credit / 10**18:.6f} ETH of credit to withdraw"
+            f"with {earned / 10**18:.6f} ETH to withdraw"
         )
 
     async def requester() -> str:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from oracle.devnet.demo import Line
 
 
+DEFAULT_LIMIT = "0.01"  # ether
+
+
 def plain(text: object) -> str:
     """Text of unknown origin for a terminal: what is not printable (control and bidirectional marks) is escaped."""
     return "".join(
@@ -20,11 +23,16 @@ def plain(text: object) -> str:
     )
 
 
-def ether(wei: int) -> str:
-    """An amount of wei in ether, never in scientific notation."""
-    from eth_utils.currency import from_wei
+def money(amount: int, token: str | None = None) -> str:
+    """Wei in ether, never in scientific notation, or the smallest parts of a token."""
+    from oracle.chain import account
 
-    return f"{from_wei(wei, 'ether'):f} ETH"
+    return account.money(amount, token)
+
+
+def amount(name: str, value: int, token: str | None) -> dict[str, Any]:
+    """An amount under its name, JSON-ready: in wei, or in smallest parts of the token beside it."""
+    return {f"{name}_wei": value} if token is None else {name: value, "token": token}
 
 
 def wei(text: str) -> int:
@@ -32,10 +40,34 @@ def wei(text: str) -> int:
     try:
         amount = Decimal(text) * 10**18
     except InvalidOperation:
-        raise typer.BadParameter("--max-price is a number of ether, such as 0.01") from None
+        raise typer.BadParameter(f"{plain(text)} is not a number of ether, such as 0.01") from None
     if not amount.is_finite() or not 0 <= amount < 2**128:
-        raise typer.BadParameter("--max-price is a number of ether, such as 0.01")
+        raise typer.BadParameter(f"{plain(text)} is not a number of ether, such as 0.01")
     return int(amount)
+
+
+def limit(text: str | None, token: str | None) -> int:
+    """The most that a picture may cost, as a person types it: in ether, or in smallest parts of a token.
+
+    Raises typer.BadParameter; a token has no limit that suits everyone.
+    """
+    if token is None:
+        return wei(DEFAULT_LIMIT if text is None else text)
+    if text is None or not (text.isascii() and text.isdigit()):
+        raise typer.BadParameter(f"the model is priced in the token {token}: give --max-price in its smallest part")
+    return int(text)
+
+
+def address(text: str) -> str:
+    """A checksum address from what a person types. Raises typer.BadParameter."""
+    from eth_utils.address import is_address, to_checksum_address
+
+    if not is_address(text):
+        raise typer.BadParameter(f"{plain(text)} is not an address: 0x and 40 hex digits")
+    return str(to_checksum_address(text))
+
+
+_WITHOUT_REASON = {"REFUNDED": "the deadline passed unanswered", "CANCELLED": "its requester took it back"}
 
 
 def outcome_facts(outcome: Outcome) -> dict[str, Any]:
@@ -53,7 +85,7 @@ def show(outcome: Outcome) -> None:
     """Print how a request ended: bars for an answer, the reason for a failure."""
     settled = outcome.settled
     if outcome.document is None:
-        why = settled.reason.text if settled.reason else "the deadline passed unanswered"
+        why = settled.reason.text if settled.reason else _WITHOUT_REASON[settled.status.name]
         typer.echo(f"  {settled.status.name.lower()}: {why}. The money went back.")
         return
     for score in outcome.document["labels"]:

@@ -28,6 +28,7 @@ from oracle.pipeline.runner import Runner
 from oracle.pipeline.settler import Settler
 from oracle.pipeline.sweeper import EVERY as SWEEP
 from oracle.pipeline.sweeper import Sweeper
+from oracle.pipeline.worth import Worth
 from oracle.settings import Settings
 from oracle.store import SqliteRequestStore
 from oracle.telemetry import logger
@@ -35,6 +36,7 @@ from oracle.telemetry import logger
 log = logger("service")
 
 URGENT = 15.0  # seconds for compute under which a request runs alone, lest its time-out fail its neighbours
+SKEW = 2.0  # seconds by which this machine's clock may be ahead of the chain's
 LOOK = 1.0  # seconds after which a duty looks for work that no bell announced (retries that came due)
 
 
@@ -53,7 +55,10 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
         chain_id = await verify_deployment(rpc, address, settings.chain_id)
         await verify_operator(rpc, address, account.address)
         chain = CoordinatorReader(rpc, address, chain_id)
-        store = SqliteRequestStore(settings.database)
+        window = await chain.cancel_window()
+        # A cancel of the window's last block is seen at the next look at the chain.
+        hold = window + SKEW + settings.poll_interval if window else 0.0
+        store = SqliteRequestStore(settings.database, hold=hold)
         stack.push_async_callback(store.close)
         genesis = await chain.block(0)
         if genesis is None:
@@ -89,11 +94,13 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             weights_limit=settings.weights_max_bytes,
         )
         stack.push_async_callback(models.close)
+        worth = Worth(models, settings.token_prices)
         settler = Settler(
             store=store,
             chain=chain,
             sender=sender,
             spool=spool,
+            worth=worth,
             clock=clock,
             confirmations=settings.confirmations,
             items=settings.report_items,
@@ -109,6 +116,7 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             inspector=inspector,
             spool=spool,
             models=models,
+            worth=worth,
             clock=clock,
             bell=to_intake,
             downstream=to_runner,

@@ -1,16 +1,26 @@
-"""Every setting: from the environment (``SIBYL_*``), then the deployment file of ``sibyl up``, then defaults."""
+"""Every setting: from the environment (``SIBYL_*``), then the file that ``SIBYL_DEPLOYMENT`` names, then the deployment
+file of ``sibyl up``, then defaults.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from eth_utils.address import is_address, to_checksum_address
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from oracle.errors import ConfigurationError
 
@@ -29,6 +39,27 @@ where to connect, with which key, or what to pay: those are the stack's own."""
 Seconds = Annotated[float, Field(gt=0)]
 
 
+def _read_prices(value: object) -> Mapping[str, Fraction]:
+    if not isinstance(value, Mapping):
+        raise ValueError("a JSON object expected: token address to wei")
+    prices: dict[str, Fraction] = {}
+    for token, price in value.items():
+        if not is_address(token):
+            raise ValueError("each key is the address of a token")
+        try:
+            exact = Fraction(str(price))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError("each price is a decimal or a fraction, such as 0.25 or 1/3") from None
+        if exact <= 0:
+            raise ValueError("each price is above zero")
+        prices[to_checksum_address(token)] = exact
+    return prices
+
+
+TokenPrices = Annotated[dict[str, Any], BeforeValidator(_read_prices)]
+"""Checksum address of a token -> ``Fraction`` of wei that its smallest part is worth."""
+
+
 class Settings(BaseSettings):
     """All that can be set. Sizes in bytes, times in seconds, fees in gwei; no field is read at import time."""
 
@@ -38,6 +69,7 @@ class Settings(BaseSettings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     log_json: bool = False
 
+    deployment: Path | None = Field(None, description="file of scripts/deploy.py: coordinator, chain id, start block")
     rpc_url: str = Field("http://127.0.0.1:8545", description="the chain's JSON-RPC endpoint")
     chain_id: int | None = Field(None, ge=1, description="refuse to run on any other chain")
     coordinator: str | None = Field(None, description="address of the InferenceCoordinator")
@@ -55,12 +87,15 @@ class Settings(BaseSettings):
     max_cost_ratio: float = Field(
         3.0, gt=0, description="post a request only while its gas costs at most this many times what it paid"
     )
+    token_prices: TokenPrices = Field({}, description="wei that the smallest part of each accepted ERC-20 is worth")
     reports_in_flight: int = Field(4, ge=1, le=16)
 
     operator_key: SecretStr | None = Field(None, description="hex private key; prefer operator_key_file")
     operator_key_file: Path | None = Field(None, description="a hex key or an encrypted JSON keystore")
     requester_key: SecretStr | None = None
     requester_key_file: Path | None = None
+    publisher_key: SecretStr | None = None
+    publisher_key_file: Path | None = Field(None, description="the payout account of models published here")
     key_password_file: Path | None = Field(None, description="password of the JSON keystore")
 
     ipfs_api: str = Field("/ip4/127.0.0.1/tcp/5001", description="multiaddr of a Kubo RPC API")
@@ -98,8 +133,9 @@ class Settings(BaseSettings):
 def load_settings(data_dir: Path | None = None) -> Settings:
     """Settings for a data directory. Raises ConfigurationError that names each bad setting, never its value."""
     with _named_problems():
-        chosen = data_dir or Settings().data_dir
-        deployment = read_deployment(chosen)
+        environment = Settings()
+        chosen, named = data_dir or environment.data_dir, environment.deployment
+        deployment = {**read_deployment(chosen), **(read_contracts(named) if named else {})}
 
         class Deployed(Settings):
             @classmethod
@@ -180,6 +216,27 @@ def read_deployment(data_dir: Path) -> dict[str, Any]:
     )
 
 
+def read_contracts(file: Path) -> dict[str, Any]:
+    """Coordinator, chain id and start block from what ``scripts/deploy.py`` wrote. Raises ConfigurationError."""
+    try:
+        document = json.loads(file.read_bytes())
+        return {
+            "coordinator": document["coordinator"],
+            "chain_id": document["chainId"],
+            "start_block": document["startBlock"],
+        }
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    except (ValueError, RecursionError):
+        problem = "is not JSON"
+    except (KeyError, TypeError):
+        problem = "names no coordinator, chainId and startBlock"
+    raise ConfigurationError(
+        f"SIBYL_DEPLOYMENT: {file} {problem}",
+        remedy="Name a file of build/deployments, which scripts/deploy.py writes.",
+    )
+
+
 @contextmanager
 def _named_problems() -> Iterator[None]:
     try:
@@ -188,4 +245,10 @@ def _named_problems() -> Iterator[None]:
         problems = "; ".join(f"SIBYL_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(
             f"bad settings: {problems}", remedy="Mend the environment variables named, or the deployment file."
+        ) from None
+    except SettingsError:
+        # The one setting that is more than a word or a number.
+        raise ConfigurationError(
+            "bad settings: SIBYL_TOKEN_PRICES is not JSON",
+            remedy='Set it to an object of token addresses and prices in wei, such as {"0x...": "0.25"}.',
         ) from None

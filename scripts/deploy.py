@@ -1,75 +1,165 @@
 """Deploys a coordinator with Brownie.
 
-    scripts/brownie run deploy --network NETWORK
-    scripts/brownie run deploy main ACCOUNT OPERATOR MANIFEST=PRICE ... --network NETWORK
+    scripts/brownie run deploy main [key=value ...] [dry-run] [again] --network NETWORK
 
-ACCOUNT is a name in Brownie's keystore (``scripts/brownie accounts new NAME``); it pays, and becomes the owner and the
-publisher of the models. OPERATOR is the account of the oracle (default: ACCOUNT). Each MANIFEST is the base32 CID of a
-model's manifest, PRICE its price in ether. The addresses are written to ``build/deployments/<chain id>.json``. On the
-``development`` network the first unlocked account is taken.
+    account=NAME          account of Brownie's keystore that pays (scripts/deployments.py says how else to give a key)
+    owner=ADDRESS         owner of the coordinator; the account unless given
+    operators=ADDRESS,..  accounts of the oracles that may report; needed, except on a development chain
+    quorum=NUMBER         how many of them must sign a report; 1 unless given
+    cancel-window=SECONDS time in which a request can be cancelled, and no oracle begins; 30 unless given
+
+It shows what it will cost, deploys, and writes ``build/deployments/<chain id>.json`` (scripts/deployments.py says what
+is in it) and, beside it, ``<chain id>.solc-input.json`` for the verification of the source. With ``dry-run`` it sends
+and writes nothing. Where the record names a coordinator that lives on this chain it refuses, unless ``again`` is given;
+the old record then moves aside.
 """
 
-import base64
+from __future__ import annotations
+
 import json
-from decimal import Decimal
+import posixpath
+import re
 from pathlib import Path
+from typing import Any
 
-from brownie import InferenceCoordinator, accounts, chain, network
+from brownie import InferenceCoordinator, project, web3
 
-ROOT = Path(__file__).resolve().parents[1]
+from scripts.deployments import (
+    FOLDER,
+    ROOT,
+    Step,
+    announce,
+    check_chain,
+    estimate,
+    is_development,
+    load_account,
+    parse,
+    read_address,
+    read_number,
+    read_record,
+    record_path,
+    say,
+    shown,
+    write,
+    write_record,
+)
+
+KEYS = ("account", "owner", "operators", "quorum", "cancel-window")
+SOURCE = "contracts/InferenceCoordinator.sol"
+_IMPORT = re.compile(r'^import\s[^;]*?"([^"]+)"\s*;', re.MULTILINE)
 
 
-def main(account_name=None, operator=None, *models):
-    """Entry point of ``brownie run``."""
-    if account_name is None:
-        if network.show_active() != "development":
-            raise SystemExit("Name an account of the keystore; scripts/brownie accounts list shows them.")
-        account = accounts[0]
-    else:
-        account = accounts.load(account_name)
-    deploy(account, operator or account.address, models, ROOT / "build" / "deployments")
+def main(*texts: str) -> dict[str, Any] | None:
+    """Entry point of ``brownie run``. The record that was written, None after a dry run."""
+    given = parse(texts, keys=KEYS, words=("dry-run", "again"))
+    chain_id = check_chain()
+    account = load_account(given["account"])
+    owner = read_address(given["owner"] or account.address, "owner")
+    operators = read_operators(given["operators"], account)
+    quorum = read_number(given["quorum"] or "1", "quorum")
+    window = read_number(given["cancel-window"] or "30", "cancel-window")
+    check_nothing_is_lost(chain_id, again=given["again"])
 
+    constructor = (owner, operators, quorum, window)
+    call_data = InferenceCoordinator.deploy.encode_input(*constructor)
+    gas = estimate("deploying", account.estimate_gas, None, 0, None, call_data)
+    say(f"owner {owner}, operators {', '.join(operators)}, quorum {quorum}, cancel window {window} s")
+    announce(account, [Step("deploy InferenceCoordinator", gas)], dry_run=given["dry-run"])
+    if given["dry-run"]:
+        return None
+    say(f"address  {account.get_deployment_address()}, once it is mined")
 
-def deploy(account, operator, models, folder):
-    """Deploys, sets the operator, publishes the models, writes the record and returns it."""
-    manifests = [parse_model(text) for text in models]
-    coordinator = account.deploy(InferenceCoordinator, account)
-    coordinator.setOperator(operator, True, {"from": account})
+    # Not account.deploy: on a live network the compiled Brownie 1.22 trips over its own list of contracts.
+    receipt = account.transfer(data=call_data)
+    move_aside(chain_id)
+    source_input = FOLDER / f"{chain_id}.solc-input.json"
+    write(source_input, json.dumps(standard_input(), indent=1) + "\n")
     record = {
-        "chainId": chain.id,
-        "coordinator": coordinator.address,
-        "block": coordinator.tx.block_number,
-        "owner": account.address,
-        "operator": operator,
+        "chainId": chain_id,
+        "coordinator": str(receipt.contract_address),
+        "startBlock": receipt.block_number,
+        "owner": owner,
+        "operators": operators,
+        "quorum": quorum,
+        "cancelWindow": window,
         "models": [],
+        "abi": InferenceCoordinator.abi,
+        "verification": {
+            "contract": f"{SOURCE}:InferenceCoordinator",
+            "compiler": f"v{InferenceCoordinator._build['compiler']['version']}",
+            "input": source_input.name,
+            "constructorArguments": "0x" + call_data[len(InferenceCoordinator.bytecode) :].removeprefix("0x"),
+        },
     }
-    for text, manifest, price in manifests:
-        tx = coordinator.publishModel(manifest, price, account, {"from": account})
-        record["models"].append({"id": tx.events["ModelPublished"]["modelId"], "manifest": text, "price": price})
-
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{chain.id}.json"
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    print(f"coordinator {coordinator.address} on chain {chain.id}, written to {shown}")
+    write_record(record)
+    say(f"coordinator {record['coordinator']} in block {record['startBlock']}")
     return record
 
 
-def parse_model(text):
-    """``MANIFEST=PRICE`` as the CID's text, its bytes, and the price in wei."""
-    cid, separator, price = text.partition("=")
-    if not separator:
-        raise SystemExit(f"{text!r} is not MANIFEST=PRICE")
-    return cid, manifest_bytes(cid), int(Decimal(price) * 10**18)
+def read_operators(text: str | None, account: Any) -> list[str]:
+    """The operators in the order that the contract wants."""
+    if text is None:
+        if not is_development():
+            raise SystemExit(
+                "operators=ADDRESS,... is missing: the accounts of the oracles, whose keys are used for nothing else"
+            )
+        text = account.address
+    operators = {read_address(part.strip(), "operators") for part in text.split(",")}
+    return sorted(operators, key=lambda address: int(address, 16))
 
 
-def manifest_bytes(text):
-    """The bytes of a base32 CID of version 1; the contract checks the rest of its form."""
-    body = text[1:].upper()
-    try:
-        value = base64.b32decode(body + "=" * (-len(body) % 8))
-    except ValueError:
-        value = b""
-    if not text.startswith("b") or len(value) != 36:
-        raise SystemExit(f"{text!r} is not a base32 CID of version 1 (ipfs cid base32 CID converts others)")
-    return value
+def check_nothing_is_lost(chain_id: int, *, again: bool) -> None:
+    """Refuses to replace the record of a coordinator that is alive."""
+    record = read_record(chain_id)
+    if record is None or again or is_development():
+        return
+    if web3.eth.get_code(web3.to_checksum_address(record["coordinator"])):
+        raise SystemExit(
+            f"{shown(record_path(chain_id))} names the coordinator {record['coordinator']}, which is on this chain.\n"
+            "Add the word again to deploy another one; the record of this one then moves aside."
+        )
+
+
+def move_aside(chain_id: int) -> None:
+    """Keeps the record of the coordinator before, where it is not of a chain that ended."""
+    record = read_record(chain_id)
+    if record is not None and not is_development():
+        kept = FOLDER / f"{chain_id}.{record['coordinator']}.json"
+        record_path(chain_id).rename(kept)
+        say(f"kept     {shown(kept)}")
+
+
+def standard_input() -> dict[str, Any]:
+    """The standard JSON that gives exactly the deployed bytes, metadata included, with the compiler of the record."""
+    config = project.get_loaded_projects()[0]._compiler_config["solc"]
+    remappings = dict(text.split("=") for text in config["remappings"])
+    sources: dict[str, dict[str, str]] = {}
+    waiting = [SOURCE]
+    while waiting:
+        name = waiting.pop()
+        if name in sources:
+            continue
+        content = (ROOT / name).read_text()
+        sources[name] = {"content": content}
+        waiting += [resolve(imported, name, remappings) for imported in _IMPORT.findall(content)]
+    return {
+        "language": "Solidity",
+        "sources": dict(sorted(sources.items())),
+        "settings": {
+            "evmVersion": config["evm_version"],
+            "optimizer": config["optimizer"],
+            "outputSelection": {"*": {"*": ["abi", "evm.bytecode", "evm.deployedBytecode", "metadata"]}},
+            "remappings": [f"{prefix}={target}" for prefix, target in remappings.items()],
+            "viaIR": config["viaIR"],
+        },
+    }
+
+
+def resolve(imported: str, importer: str, remappings: dict[str, str]) -> str:
+    """The source that an import names."""
+    if imported.startswith("."):
+        return posixpath.normpath(posixpath.join(Path(importer).parent.as_posix(), imported))
+    for prefix, target in remappings.items():
+        if imported.startswith(prefix):
+            return target + imported[len(prefix) :]
+    return imported

@@ -8,16 +8,15 @@ import {IInferenceCoordinator} from "../interfaces/IInferenceCoordinator.sol";
 /// @title DigitReader
 /// @notice Example: reads handwritten digits and keeps what it read in its storage.
 contract DigitReader is InferenceConsumer {
-    /// @dev What is known of a request: who asked and paid, then the digit.
+    /// @dev What an answered request gave.
     struct Reading {
-        address asker;
         bool answered;
         uint8 digit;
         uint16 confidenceBps;
         bytes resultCid;
     }
 
-    /// @notice Gas asked for each callback; storing a reading takes about 130,000.
+    /// @notice Gas asked for each callback; storing a reading takes about 120,000.
     uint256 public constant CALLBACK_GAS = 200_000;
 
     /// @notice Model that is asked; its ten classes are the digits.
@@ -30,17 +29,11 @@ contract DigitReader is InferenceConsumer {
 
     /// @notice A digit was read.
     event DigitRead(bytes32 indexed requestId, uint8 digit, uint16 confidenceBps);
-    /// @notice The payment of a request that came back, in wei, was handed to its asker.
-    event Reclaimed(bytes32 indexed requestId, address indexed asker, uint256 amount);
 
     /// @notice The model named a class that is no digit.
     error NotADigit(uint16 classIndex);
     /// @notice Nothing was read yet.
     error NothingRead();
-    /// @notice The request did not fail, was not asked here, or was reclaimed before.
-    error NotReclaimable(bytes32 requestId);
-    /// @notice The receiver did not take the ether.
-    error PaybackFailed(address to, uint256 amount);
 
     /// @param coordinator_ Coordinator to ask.
     /// @param modelId_ Digit model to ask.
@@ -53,24 +46,9 @@ contract DigitReader is InferenceConsumer {
     /// @param deadline Last second, Unix time, for the answer.
     /// @return requestId Id of the request.
     function ask(bytes calldata imageCid, uint256 deadline) external payable returns (bytes32 requestId) {
-        uint256 payment = price();
-        if (msg.value < payment) revert IInferenceCoordinator.PaymentTooLow(msg.value, payment);
-        (requestId,) = _request(modelId, imageCid, CALLBACK_GAS, deadline);
-        _readings[requestId].asker = msg.sender;
-        _pay(msg.sender, msg.value - payment);
-    }
-
-    /// @notice Hands the payment of a failed or refunded request to the account that asked. Anyone may call.
-    /// @param requestId Request whose payment came back.
-    function reclaim(bytes32 requestId) external {
-        address asker = _readings[requestId].asker;
-        IInferenceCoordinator.Request memory known = coordinator.requestOf(requestId);
-        bool cameBack = known.status == IInferenceCoordinator.Status.Failed
-            || known.status == IInferenceCoordinator.Status.Refunded;
-        if (asker == address(0) || !cameBack) revert NotReclaimable(requestId);
-        delete _readings[requestId];
-        emit Reclaimed(requestId, asker, known.payment);
-        _pay(asker, known.payment);
+        uint256 rest;
+        (requestId, rest) = _requestForSender(modelId, imageCid, CALLBACK_GAS, deadline);
+        _pay(msg.sender, rest);
     }
 
     /// @notice What a request gave.
@@ -117,14 +95,5 @@ contract DigitReader is InferenceConsumer {
         reading.resultCid = resultCid;
         latestRequestId = requestId;
         emit DigitRead(requestId, digit, confidenceBps);
-    }
-
-    /// @dev Sends ether, or reverts with `PaybackFailed`; nothing for zero.
-    function _pay(address to, uint256 amount) private {
-        if (amount == 0) return;
-        // The last step of every function that pays, after its state is written.
-        // solhint-disable-next-line avoid-low-level-calls
-        (bool success,) = to.call{value: amount}("");
-        if (!success) revert PaybackFailed(to, amount);
     }
 }

@@ -32,9 +32,15 @@ abstract contract AskingMock is IInferenceConsumer {
         return coordinator.request{value: msg.value}(modelId, imageCid, callbackGas, deadline);
     }
 
-    /// @notice Withdraws this contract's credit.
+    /// @notice Takes a request back.
+    /// @param terms Terms of the request.
+    function cancel(IInferenceCoordinator.RequestTerms calldata terms) external {
+        coordinator.cancel(terms);
+    }
+
+    /// @notice Withdraws all of this contract's ether from its balance.
     /// @param to Account that receives it.
     function withdrawTo(address to) external {
-        coordinator.withdraw(to);
+        coordinator.withdraw(address(0), to, coordinator.balanceOf(address(0), address(this)));
     }
 }

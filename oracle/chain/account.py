@@ -1,28 +1,21 @@
-"""Transactions of people and deployers: deploy, publish, ask, refund, withdraw, with a key on this machine."""
+"""What people and deployers do at a coordinator: deploy, publish, ask, cancel, refund, deposit, withdraw."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from eth_abi.abi import encode
-from eth_account.signers.local import LocalAccount
-from eth_utils.address import to_checksum_address
 from eth_utils.currency import from_wei
 
-from oracle.chain.calls import CallReverted, no_funds, revert_of, view
-from oracle.chain.codec import InvalidData, artifact, encode_call, hexed, quantity, unhexed
+from oracle.chain.calls import view
+from oracle.chain.codec import ETHER, InvalidData, artifact, encode_call, terms_of
 from oracle.chain.coordinator import CoordinatorLog, CoordinatorReader, read_log
-from oracle.chain.fees import FeeMarket, FeePolicy
-from oracle.chain.rpc import Rpc, RpcFault
-from oracle.domain import Cid, Fees
-from oracle.errors import ChainError, RpcUnavailable, TransactionRefused
+from oracle.chain.rpc import Rpc
+from oracle.chain.transactions import Mined, Transaction, TransactionSender, name_sent
+from oracle.domain import Cid, InferenceRequest
+from oracle.errors import ChainError, RpcUnavailable
 
-_FIRST_POLL_SECONDS = 0.02
-_LAST_POLL_SECONDS = 1.0
 _WINDOW = 64  # transactions of one account that a node's pool holds without complaint
 
 
@@ -38,7 +31,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that was mined: what it paid (wei), where, and what its transaction used (gas)."""
+    """A request that was mined: what it paid (in its model's token), where, and what its transaction used (gas)."""
 
     request_id: bytes
     transaction_hash: bytes
@@ -46,18 +39,6 @@ class Asked:
     payment: int
     deadline: int
     gas_used: int
-
-
-@dataclass(frozen=True, slots=True)
-class Mined:
-    """A transaction in a block, successful. ``contract`` is what it created; ``effective_gas_price`` in wei per gas."""
-
-    transaction_hash: bytes
-    block_number: int
-    gas_used: int
-    effective_gas_price: int
-    contract: str | None
-    logs: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,70 +58,53 @@ class DigitReading:
     confidence_bps: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Transaction:
-    to: str | None
-    data: bytes
-    value: int = 0
+def money(amount: int, token: str | None = None) -> str:
+    """An amount for people: ether, or smallest parts of a token."""
+    return f"{from_wei(amount, 'ether'):f} ETH" if token is None else f"{amount} of the token {token}"
 
 
 class TooDear(ChainError):
-    """A prediction costs more than the caller wants to pay; nothing was sent. Prices in wei."""
+    """A prediction costs more than the caller wants to pay; nothing was sent. Prices in the model's token."""
 
-    def __init__(self, model_id: int, price: int, max_price: int) -> None:
+    def __init__(self, model_id: int, price: int, max_price: int, token: str | None = None) -> None:
         super().__init__(
-            f"model {model_id} costs {from_wei(price, 'ether'):f} ETH, more than {from_wei(max_price, 'ether'):f} ETH",
+            f"model {model_id} costs {money(price, token)}, more than {money(max_price, token)}",
             remedy="Nothing was paid. Choose another model, or allow the price with --max-price.",
         )
         self.price = price
 
 
-class AccountSender:
-    """Sends transactions of one account, simulated first.
+class AccountSender(TransactionSender):
+    """Acts for one account at any coordinator."""
 
-    Every method raises CallReverted with the decoded custom error and a remedy, TransactionRefused (no funds, refused
-    by the node), RpcUnavailable, and ChainError when ``receipt_timeout`` seconds pass without a receipt.
-    """
+    async def deploy_coordinator(
+        self, owner: str | None = None, operators: Sequence[str] = (), quorum: int = 1, cancel_window: int = 0
+    ) -> Deployment:
+        """Deploy an InferenceCoordinator. Owner and only operator are this account unless given; the window in seconds.
 
-    def __init__(
-        self,
-        rpc: Rpc,
-        account: LocalAccount,
-        chain_id: int,
-        policy: FeePolicy | None = None,
-        *,
-        receipt_timeout: float = 120.0,
-    ) -> None:
-        self._rpc = rpc
-        self._account = account
-        self._chain_id = chain_id
-        self._market = FeeMarket(rpc, policy or FeePolicy())
-        self._receipt_timeout = receipt_timeout
-        self._lock = asyncio.Lock()
-        self.sent: list[bytes] = []
-        """Hashes of the transactions that a node took, or may have taken."""
-
-    @property
-    def address(self) -> str:
-        """The account's checksum address."""
-        return str(self._account.address)
-
-    async def deploy_coordinator(self, owner: str | None = None) -> Deployment:
-        """Deploy an InferenceCoordinator; ``owner`` is this account unless given."""
-        return await self._deploy("InferenceCoordinator", encode(["address"], [owner or self.address]))
+        Requests can be cancelled for ``cancel_window`` seconds, and ``quorum`` operators must sign a report.
+        """
+        members = sorted(operators or [self.address], key=lambda address: int(address, 16))
+        types = ("address", "address[]", "uint256", "uint256")
+        return await self._deploy(
+            "InferenceCoordinator", encode(types, (owner or self.address, members, quorum, cancel_window))
+        )
 
     async def deploy_digit_reader(self, coordinator: str, model_id: int) -> Deployment:
         """Deploy the example consumer for a coordinator and a digit model."""
         return await self._deploy("DigitReader", encode(["address", "uint256"], [coordinator, model_id]))
 
-    async def set_operator(self, coordinator: str, operator: str, *, allowed: bool = True) -> Mined:
-        """Allow an account to report, or no longer; only the coordinator's owner."""
-        return await self.transact(coordinator, encode_call("setOperator", operator, allowed))
+    async def publish_model(
+        self, coordinator: str, manifest_cid: Cid, price: int, payout: str | None = None, token: str | None = None
+    ) -> int:
+        """Publish a model at a price in its token (None: ether, in wei and whole gwei), for the publishing fee.
 
-    async def publish_model(self, coordinator: str, manifest_cid: Cid, price: int, payout: str | None = None) -> int:
-        """Publish a model at a price in wei (whole gwei); the publisher's share goes to ``payout``. Returns its id."""
-        data = encode_call("publishModel", manifest_cid.value, price, payout or self.address)
-        mined = await self.transact(coordinator, data)
+        ``payout``, this account unless given, may take what it earns. Returns the model's id.
+        """
+        (fee,) = await view(self._rpc, coordinator, "publishingFee")
+        data = encode_call("publishModel", manifest_cid.value, price, token or ETHER, payout or self.address)
+        # The owner publishes for nothing, and then the fee comes back in the same transaction.
+        mined = await self.transact(coordinator, data, value=int(fee))
         (model_id, *_) = self._log(mined, coordinator, "ModelPublished").values
         return int(str(model_id))
 
@@ -159,14 +123,10 @@ class AccountSender:
 
         ``max_price`` in wei bounds each. When one cannot be sent, the error names the transactions that were.
         """
-        reader = CoordinatorReader(self._rpc, coordinator, self._chain_id)
         kinds = {(ask.model_id, ask.callback_gas): ask for ask in asks}
-        quotes = {kind: await reader.quote(*kind) for kind in kinds}
-        for (model_id, _), price in quotes.items():
-            if max_price is not None and price > max_price:
-                raise TooDear(model_id, price, max_price)
+        quotes = {kind: await self._quote(coordinator, *kind, max_price) for kind in kinds}
         transactions = [
-            _Transaction(
+            Transaction(
                 coordinator,
                 encode_call("request", ask.model_id, ask.image_cid.value, ask.callback_gas, ask.deadline),
                 quotes[ask.model_id, ask.callback_gas],
@@ -175,43 +135,82 @@ class AccountSender:
         ]
         by_ask = dict(zip(asks, transactions, strict=True))
         # One simulation for each kind: requests of a kind differ in nothing that takes much more gas.
-        gas = {kind: await self._gas(by_ask[ask]) for kind, ask in kinds.items()}
+        gas = {kind: await self.gas_for(by_ask[ask]) for kind, ask in kinds.items()}
         mined: list[Mined] = []
         for start in range(0, len(asks), window):
             part = slice(start, start + window)
             limits = [gas[ask.model_id, ask.callback_gas] for ask in asks[part]]
             try:
-                mined += await self._send(transactions[part], limits)
+                mined += await self.send(transactions[part], limits)
             except ChainError as error:
-                _tell(error, [item.transaction_hash for item in mined])
+                name_sent(error, [item.transaction_hash for item in mined])
                 raise
-        return [self._asked(item, coordinator) for item in mined]
+        return [asked for item in mined for asked in self._asked(item, coordinator)]
+
+    async def request_many(
+        self,
+        coordinator: str,
+        model_id: int,
+        images: Sequence[Cid],
+        deadline: int,
+        *,
+        max_price: int | None = None,
+        from_balance: bool = False,
+    ) -> list[Asked]:
+        """Ask one model about several pictures in one transaction: all are asked, or none.
+
+        Paid in ether with the transaction, or from the account's balance in the model's token. ``max_price`` bounds
+        each. Raises TooDear before anything is sent.
+        """
+        total = len(images) * await self._quote(coordinator, model_id, 0, max_price)
+        arguments = (model_id, [image.value for image in images], 0, deadline)
+        if from_balance:
+            mined = await self.transact(coordinator, encode_call("requestManyFromBalance", *arguments, total))
+        else:
+            mined = await self.transact(coordinator, encode_call("requestMany", *arguments), value=total)
+        return self._asked(mined, coordinator)
 
     async def ask_digit_reader(self, contract: str, coordinator: str, image_cid: Cid, deadline: int) -> Asked:
         """Ask through the example consumer at its going price; the answer ends in the contract's storage."""
         (price,) = await view(self._rpc, contract, "price")
         mined = await self.transact(contract, encode_call("ask", image_cid.value, deadline), value=int(price))
-        return self._asked(mined, coordinator)
+        (asked,) = self._asked(mined, coordinator)
+        return asked
 
     async def reclaim(self, contract: str, request_id: bytes) -> Mined:
         """Have the example consumer hand a returned payment to the account that asked."""
         return await self.transact(contract, encode_call("reclaim", request_id))
 
+    async def cancel(self, coordinator: str, request: InferenceRequest) -> Mined:
+        """Take a request of this account back while its coordinator's cancel window is open."""
+        return await self.transact(coordinator, encode_call("cancel", terms_of(request)))
+
     async def refund(self, coordinator: str, request_id: bytes) -> Mined:
         """Send the payment of an unanswered request back to its requester, after its deadline."""
         return await self.transact(coordinator, encode_call("refund", request_id))
 
-    async def withdraw(self, coordinator: str, to: str | None = None) -> int:
-        """Pull this account's whole credit; returns the wei paid out."""
-        mined = await self.transact(coordinator, encode_call("withdraw", to or self.address))
-        (_, _, amount) = self._log(mined, coordinator, "Withdrawn").values
+    async def deposit(self, coordinator: str, amount: int) -> Mined:
+        """Put ``amount`` wei into this account's balance, which requests can be paid from."""
+        return await self.transact(coordinator, encode_call("deposit"), value=amount)
+
+    async def withdraw(self, coordinator: str, to: str | None = None, token: str | None = None) -> int:
+        """Pull this account's whole balance in a token (None: ether); returns what was paid out."""
+        amount = await CoordinatorReader(self._rpc, coordinator, self._chain_id).balance_of(token, self.address)
+        await self.transact(coordinator, encode_call("withdraw", token or ETHER, to or self.address, amount))
+        return amount
+
+    async def withdraw_earnings(self, coordinator: str, model_id: int, to: str | None = None) -> int:
+        """Pull all that a model has earned, as its payout account; returns what was paid out, in its token."""
+        mined = await self.transact(coordinator, encode_call("withdrawEarnings", model_id, to or self.address))
+        (_, _, amount) = self._log(mined, coordinator, "EarningsWithdrawn").values
         return int(str(amount))
 
-    async def transact(self, to: str | None, data: bytes, *, value: int = 0) -> Mined:
-        """Simulate, sign, send and wait for one transaction; ``value`` in wei, ``to`` None creates a contract."""
-        transaction = _Transaction(to, data, value)
-        (mined,) = await self._send([transaction], [await self._gas(transaction)])
-        return mined
+    async def _quote(self, coordinator: str, model_id: int, callback_gas: int, max_price: int | None) -> int:
+        reader = CoordinatorReader(self._rpc, coordinator, self._chain_id)
+        price = await reader.quote(model_id, callback_gas)
+        if max_price is not None and price > max_price:
+            raise TooDear(model_id, price, max_price)
+        return price
 
     async def _deploy(self, name: str, arguments: bytes) -> Deployment:
         mined = await self.transact(None, artifact(name).bytecode + arguments)
@@ -219,143 +218,27 @@ class AccountSender:
             raise RpcUnavailable(f"{self._rpc.host} sent a receipt without the new contract's address")
         return Deployment(mined.contract, mined.block_number, mined.gas_used)
 
-    async def _gas(self, transaction: _Transaction) -> int:
-        call = {"from": self.address, "data": hexed(transaction.data), "value": hex(transaction.value)}
-        if transaction.to is not None:
-            call["to"] = transaction.to
+    def _logs(self, mined: Mined, coordinator: str, event: str) -> list[CoordinatorLog]:
         try:
-            # A quarter more: state may change before it is mined, and a payment's 63/64 check wants room.
-            return quantity(await self._rpc.call("eth_estimateGas", [call, "latest"])) * 5 // 4
-        except InvalidData as error:
-            raise RpcUnavailable(f"{self._rpc.host} sent no estimate: {error}") from error
-        except RpcFault as fault:
-            reason = revert_of(fault)
-            funds = no_funds(self.address, fault)
-            if funds is None and reason is not None:
-                raise CallReverted(reason) from fault
-            raise (funds or fault) from fault
-
-    async def _send(self, transactions: Sequence[_Transaction], gas_limits: Sequence[int]) -> list[Mined]:
-        fees = await self._market.fees()
-        async with self._lock:
-            answer = await self._rpc.call("eth_getTransactionCount", [self.address, "pending"])
-            try:
-                nonce = quantity(answer)
-            except InvalidData as error:
-                raise RpcUnavailable(f"{self._rpc.host} sent no nonce: {error}") from error
-            signed = [
-                self._signed(transaction, nonce + i, gas, fees)
-                for i, (transaction, gas) in enumerate(zip(transactions, gas_limits, strict=True))
-            ]
-            try:
-                answers = await self._rpc.many_settled([("eth_sendRawTransaction", [hexed(raw)]) for _, raw in signed])
-            except RpcUnavailable as error:
-                answers = [error] * len(signed)
-        # A node that did not answer may have taken the transaction all the same; one that refused has not.
-        problems = [self._problem(answer) for answer in answers]
-        sent = [
-            transaction_hash
-            for (transaction_hash, _), problem in zip(signed, problems, strict=True)
-            if problem is None or not isinstance(problem, TransactionRefused)
-        ]
-        self.sent += sent
-        try:
-            for problem in problems:
-                if problem is not None:
-                    raise problem
-            return await self._receipts(sent)
-        except ChainError as error:
-            _tell(error, sent)
-            raise
-
-    def _problem(self, answer: object) -> ChainError | None:
-        if isinstance(answer, RpcFault):
-            if "already known" in answer.reason.lower():
-                return None
-            refused = TransactionRefused(f"the node refused the transaction: {answer.reason}")
-            return no_funds(self.address, answer) or refused
-        return answer if isinstance(answer, ChainError) else None
-
-    def _signed(self, transaction: _Transaction, nonce: int, gas: int, fees: Fees) -> tuple[bytes, bytes]:
-        fields: dict[str, Any] = {
-            "type": 2,
-            "chainId": self._chain_id,
-            "nonce": nonce,
-            "value": transaction.value,
-            "data": transaction.data,
-            "gas": gas,
-            "maxFeePerGas": fees.max_fee,
-            "maxPriorityFeePerGas": fees.max_priority_fee,
-        }
-        if transaction.to is not None:
-            fields["to"] = to_checksum_address(transaction.to)
-        signed = self._account.sign_transaction(fields)
-        return bytes(signed.hash), bytes(signed.raw_transaction)
-
-    async def _receipts(self, hashes: Sequence[bytes]) -> list[Mined]:
-        found: dict[bytes, Mined] = {}
-        give_up = time.monotonic() + self._receipt_timeout
-        pause = _FIRST_POLL_SECONDS
-        while missing := [transaction_hash for transaction_hash in hashes if transaction_hash not in found]:
-            trouble = ""
-            try:
-                answers = await self._rpc.many([("eth_getTransactionReceipt", [hexed(one)]) for one in missing])
-            except RpcUnavailable as error:
-                # The transactions are out; an endpoint's bad moment must not hide what became of them.
-                answers, trouble = [None] * len(missing), f" ({error})"
-            for transaction_hash, raw in zip(missing, answers, strict=True):
-                if raw is not None and raw.get("blockNumber") is not None:
-                    found[transaction_hash] = self._mined(transaction_hash, raw)
-            if len(found) == len(hashes):
-                break
-            if time.monotonic() > give_up:
-                raise ChainError(
-                    f"{len(hashes) - len(found)} transactions of {self.address} were not mined "
-                    f"within {self._receipt_timeout:g} s, first {hexed(missing[0])}{trouble}",
-                    remedy="they may still be mined; look at them before sending again",
-                )
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _LAST_POLL_SECONDS)
-        return [found[transaction_hash] for transaction_hash in hashes]
-
-    def _mined(self, transaction_hash: bytes, raw: Mapping[str, Any]) -> Mined:
-        try:
-            if quantity(raw.get("status")) != 1:
-                raise CallReverted(f"transaction {hexed(transaction_hash)} was mined and reverted")
-            contract = raw.get("contractAddress")
-            return Mined(
-                transaction_hash=transaction_hash,
-                block_number=quantity(raw.get("blockNumber")),
-                gas_used=quantity(raw.get("gasUsed")),
-                effective_gas_price=quantity(raw.get("effectiveGasPrice")),
-                contract=to_checksum_address(unhexed(contract, 20)) if contract else None,
-                logs=tuple(raw.get("logs") or ()),
-            )
-        except InvalidData as error:
-            raise RpcUnavailable(f"{self._rpc.host} sent a receipt that cannot be read: {error}") from error
-
-    def _log(self, mined: Mined, coordinator: str, event: str) -> CoordinatorLog:
-        try:
-            for raw in mined.logs:
-                log = read_log(raw, coordinator)
-                if log is not None and log.event == event:
-                    return log
+            found = [read_log(raw, coordinator) for raw in mined.logs]
         except InvalidData as error:
             raise RpcUnavailable(f"{self._rpc.host} sent a log that cannot be trusted: {error}") from error
-        raise RpcUnavailable(f"{self._rpc.host} sent a receipt without its {event}")
+        logs = [log for log in found if log is not None and log.event == event]
+        if not logs:
+            raise RpcUnavailable(f"{self._rpc.host} sent a receipt without its {event}")
+        return logs
 
-    def _asked(self, mined: Mined, coordinator: str) -> Asked:
-        match self._log(mined, coordinator, "InferenceRequested").values:
-            case (bytes(request_id), _, _, _, int(payment), _, int(deadline), _):
-                return Asked(request_id, mined.transaction_hash, mined.block_number, payment, deadline, mined.gas_used)
-        raise AssertionError("unreachable: decode_log returns the event's types")
+    def _log(self, mined: Mined, coordinator: str, event: str) -> CoordinatorLog:
+        return self._logs(mined, coordinator, event)[0]
 
-
-def _tell(error: ChainError, sent: Sequence[bytes]) -> None:
-    """Add the transactions that went out to an error's message, as far as it does not name them."""
-    unnamed = [hexed(one) for one in sent if hexed(one) not in str(error)]
-    if unnamed:
-        error.args = (f"{error}; on their way, so look before you send again: {', '.join(unnamed)}",)
+    def _asked(self, mined: Mined, coordinator: str) -> list[Asked]:
+        where = (mined.transaction_hash, mined.block_number)
+        asked: list[Asked] = []
+        for log in self._logs(mined, coordinator, "InferenceRequested"):
+            match log.values:
+                case (bytes(request_id), _, _, _, int(payment), _, int(deadline), _):
+                    asked.append(Asked(request_id, *where, payment, deadline, mined.gas_used))
+        return asked
 
 
 async def digit_reading(rpc: Rpc, contract: str, request_id: bytes) -> DigitReading | None:

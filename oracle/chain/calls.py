@@ -9,18 +9,32 @@ from oracle.chain.codec import InvalidData, decode_result, describe_revert, enco
 from oracle.chain.rpc import Rpc, RpcFault
 from oracle.errors import ChainError, RpcUnavailable, TransactionRefused
 
+NOT_OPERATOR = (
+    "the coordinator's owner must propose a set of operators with this account (proposeOperators), and put it in force "
+    "seven days later (applyOperators)"
+)
+QUORUM_ABOVE_ONE = "this oracle reports alone; use a coordinator with a quorum of one, or have the owner change it"
 _REMEDIES = {
     "UnknownModel": "list the models with: sibyl models",
     "ModelInactive": "its publisher paused the model; choose another with: sibyl models",
+    "ModelPricedInToken": "its price is in a token; pay it from a balance of that token: --from-balance",
     "NotModelPublisher": "use the key that published the model",
+    "NotModelPayout": "use the key of the model's payout account",
+    "NothingEarned": "the model has earned nothing since the last time",
     "InvalidCid": "name content by a CID of version 0 or 1 with sha2-256",
     "PriceNotRepresentable": "give a price in whole gwei, at most 1000 ether",
+    "TokenUnsupported": "price the model in ether or in an ERC-20 that states at most 18 decimals",
     "PaymentTooLow": "ask for a quote and send at least that much",
+    "PaymentAboveMaximum": "the price has changed; ask for a quote and try again",
+    "BalanceTooLow": "put money into the balance with: sibyl deposit",
+    "CallbackNotSold": "ask without a callback; the owner has set no price for it in this token",
     "DeadlineOutOfRange": "choose a deadline between 30 seconds and 7 days from now; check this machine's clock",
     "CallbackGasTooHigh": "ask for less callback gas",
-    "NotOperator": "the coordinator's owner must allow this account with setOperator",
+    "NotOperator": NOT_OPERATOR,
+    "QuorumNotMet": QUORUM_ABOVE_ONE,
+    "NotCancellable": "only its requester can cancel a request, and only while the cancel window is open; "
+    "after its deadline: sibyl refund",
     "NotRefundable": "a request can be refunded once, and only after its deadline passed unanswered",
-    "NothingToWithdraw": "this account has no credit now",
     "EnforcedPause": "the coordinator's owner paused new requests; try again later",
     "OwnableUnauthorizedAccount": "use the key of the coordinator's owner",
     "InsufficientGas": "send fewer items in one report or raise the gas limit",

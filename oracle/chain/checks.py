@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oracle.chain.calls import CallReverted, UnexpectedAnswer, read_number, view
+from oracle.chain.calls import NOT_OPERATOR, QUORUM_ABOVE_ONE, CallReverted, UnexpectedAnswer, read_number, view
 from oracle.chain.rpc import Rpc
 from oracle.errors import ConfigurationError, WrongChain
 
@@ -31,6 +31,8 @@ async def verify_deployment(rpc: Rpc, address: str, expected_chain_id: int | Non
     try:
         await view(rpc, address, "modelCount")
         await view(rpc, address, "isOperator", address)
+        await view(rpc, address, "quorum")
+        await view(rpc, address, "cancelWindow")
         await view(rpc, address, "requestOf", bytes(32))
     except (CallReverted, UnexpectedAnswer) as error:
         raise WrongChain(
@@ -41,7 +43,7 @@ async def verify_deployment(rpc: Rpc, address: str, expected_chain_id: int | Non
 
 
 async def verify_operator(rpc: Rpc, coordinator: str, operator: str, minimum_balance: int = MINIMUM_BALANCE) -> None:
-    """Check that the operator may report and holds at least ``minimum_balance`` wei for gas.
+    """Check that the operator may report alone and holds at least ``minimum_balance`` wei for gas.
 
     Raises ConfigurationError with a remedy, RpcUnavailable.
     """
@@ -49,7 +51,12 @@ async def verify_operator(rpc: Rpc, coordinator: str, operator: str, minimum_bal
     if not allowed:
         raise ConfigurationError(
             f"{operator} is not an operator of the coordinator {coordinator}",
-            remedy=f"the coordinator's owner must call setOperator({operator}, true)",
+            remedy=NOT_OPERATOR,
+        )
+    (quorum,) = await view(rpc, coordinator, "quorum")
+    if quorum != 1:
+        raise ConfigurationError(
+            f"{quorum} operators of the coordinator {coordinator} must sign each report", remedy=QUORUM_ABOVE_ONE
         )
     balance = await read_number(rpc, "eth_getBalance", operator, "latest")
     if balance < minimum_balance:

@@ -22,6 +22,8 @@ from oracle.domain import FailureReason, Fulfilment, InferenceRequest, OnChainSt
 from oracle.errors import ConfigurationError
 
 ABI_FOLDER = Path(__file__).parent / "abi"
+ETHER = "0x" + "00" * 20
+"""The zero address, which stands for ether where the coordinator names a token."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -33,27 +35,36 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "InferenceFulfilled": _words("bytes32 bytes bytes"),
     "InferenceFailed": _words("bytes32 uint8"),
     "InferenceRefunded": _words("bytes32 address uint256"),
+    "InferenceCancelled": _words("bytes32 address uint256"),
     "CallbackFailed": _words("bytes32"),
     "FulfilmentSkipped": _words("bytes32 uint8"),
-    "ModelPublished": _words("uint256 address uint256 bytes"),
-    "Withdrawn": _words("address address uint256"),
+    "ModelPublished": _words("uint256 address address uint256 bytes"),
+    "EarningsWithdrawn": _words("uint256 address uint256"),
 }
 """Events that Sibyl reads, with the types of all their parameters."""
 
 FUNCTIONS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "publishModel": (_words("bytes uint256 address"), _words("uint256")),
+    "publishModel": (_words("bytes uint256 address address"), _words("uint256")),
+    "publishingFee": ((), _words("uint256")),
     "modelCount": ((), _words("uint256")),
-    "modelOf": (_words("uint256"), _words("(address,bool,uint256,bytes)")),
+    "modelOf": (_words("uint256"), _words("(address,address,address,bool,uint256,uint256,bytes)")),
+    "earningsOf": (_words("uint256"), _words("uint256")),
+    "withdrawEarnings": (_words("uint256 address"), _words("uint256")),
     "quote": (_words("uint256 uint256"), _words("uint256")),
     "request": (_words("uint256 bytes uint256 uint256"), _words("bytes32")),
+    "requestMany": (_words("uint256 bytes[] uint256 uint256"), _words("bytes32[]")),
+    "requestManyFromBalance": (_words("uint256 bytes[] uint256 uint256 uint256"), _words("bytes32[]")),
+    "cancel": (_words("(uint256,uint256,bytes,uint256,uint256,uint256,uint256)"), ()),
+    "cancelWindow": ((), _words("uint256")),
     "report": (_words("(bytes32,uint8,bytes,bytes)[]"), ()),
     "refund": (_words("bytes32"), ()),
-    "withdraw": (_words("address"), _words("uint256")),
+    "deposit": ((), ()),
+    "withdraw": (_words("address address uint256"), ()),
     "requestOf": (_words("bytes32"), _words("(address,uint256,uint256,uint256,uint256,uint8,uint8)")),
-    "creditOf": (_words("address"), _words("uint256")),
+    "balanceOf": (_words("address address"), _words("uint256")),
     "isOperator": (_words("address"), _words("bool")),
-    "setOperator": (_words("address bool"), ()),
-    "verifyResult": (_words("bytes32 address bytes bytes"), _words("bool")),
+    "quorum": ((), _words("uint256")),
+    "verifyResult": (_words("bytes32 bytes bytes"), _words("bool")),
 }
 """Functions of the coordinator that Sibyl calls: parameter types and result types."""
 
@@ -167,24 +178,23 @@ def encode_report(items: Sequence[Fulfilment]) -> bytes:
     return encode_call("report", rows)
 
 
+def terms_of(request: InferenceRequest) -> tuple[object, ...]:
+    """A request's ``RequestTerms``: everything that its id commits to besides chain, coordinator and requester."""
+    return (
+        request.nonce,
+        request.model_id,
+        request.image_cid.value,
+        request.payment,
+        request.callback_gas,
+        request.deadline,
+        request.created_at,
+    )
+
+
 def request_id_of(chain_id: int, coordinator: str, request: InferenceRequest) -> bytes:
     """The id that the coordinator gives a request: keccak256 of everything that was asked, so it is the commitment."""
-    return keccak(
-        encode(
-            ("uint256", "address", "address", "uint256", "uint256", "bytes", "uint256", "uint256", "uint256"),
-            (
-                chain_id,
-                coordinator,
-                request.requester,
-                request.nonce,
-                request.model_id,
-                request.image_cid.value,
-                request.payment,
-                request.callback_gas,
-                request.deadline,
-            ),
-        )
-    )
+    types = _words("uint256 address address uint256 uint256 bytes uint256 uint256 uint256 uint256")
+    return keccak(encode(types, (chain_id, coordinator, request.requester, *terms_of(request))))
 
 
 # ---------------------------------------------------------------------------------------------------------------

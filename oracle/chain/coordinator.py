@@ -12,6 +12,7 @@ from eth_utils.address import to_checksum_address
 
 from oracle.chain.calls import CallReverted, UnexpectedAnswer, decode_view, read_number, view
 from oracle.chain.codec import (
+    ETHER,
     TOPICS,
     InvalidData,
     decode_log,
@@ -46,19 +47,26 @@ _NAMES = {
         ("InferenceFulfilled", 1),
         ("InferenceFailed", 1),
         ("InferenceRefunded", 2),
+        ("InferenceCancelled", 2),
         ("CallbackFailed", 1),
         ("FulfilmentSkipped", 1),
-        ("ModelPublished", 2),
-        ("Withdrawn", 2),
+        ("ModelPublished", 3),
+        ("EarningsWithdrawn", 2),
     )
 }
-_SCANNED = ("InferenceRequested", "InferenceFulfilled", "InferenceFailed", "InferenceRefunded")
+_SCANNED = (
+    "InferenceRequested",
+    "InferenceFulfilled",
+    "InferenceFailed",
+    "InferenceRefunded",
+    "InferenceCancelled",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class OnChainRequest:
     """A request as the coordinator still knows it. Once it is answered, only status, model and callback gas are left:
-    ``requester`` is then the zero address, ``payment`` (wei) and ``deadline`` (Unix seconds) are 0.
+    ``requester`` is then the zero address, ``payment`` (in the model's token) and ``deadline`` (Unix seconds) are 0.
     """
 
     requester: str
@@ -142,6 +150,8 @@ def settlements(logs: Sequence[CoordinatorLog], positions: Sequence[LogPosition]
                 )
             case "InferenceRefunded", (bytes(request_id), *_) if (log.transaction_hash, request_id) not in failed:
                 found.append(RequestSettled(request_id, OnChainStatus.REFUNDED, position))
+            case "InferenceCancelled", (bytes(request_id), *_):
+                found.append(RequestSettled(request_id, OnChainStatus.CANCELLED, position))
     return found
 
 
@@ -264,6 +274,7 @@ class CoordinatorReader:
             callback_gas=callback_gas,
             deadline=deadline,
             nonce=nonce,
+            created_at=position.block.timestamp,
         )
         if request_id_of(self._chain_id, self.address, request) != request_id:
             raise InvalidData(f"request {hexed(request_id)} does not commit to what the log says")
@@ -295,7 +306,10 @@ class CoordinatorReader:
         ]
 
     async def quote(self, model_id: int, callback_gas: int = 0) -> int:
-        """Wei that a request costs now. Raises CallReverted (UnknownModel, ModelInactive, CallbackGasTooHigh)."""
+        """What a request costs now, in the model's token.
+
+        Raises CallReverted (UnknownModel, ModelInactive, CallbackGasTooHigh, CallbackNotSold).
+        """
         (payment,) = await view(self._rpc, self.address, "quote", model_id, callback_gas)
         return int(payment)
 
@@ -317,14 +331,24 @@ class CoordinatorReader:
         except InvalidData as error:
             raise UnexpectedAnswer(f"{self._rpc.host} gave a request that no coordinator holds: {error}") from error
 
-    async def credit_of(self, account: str) -> int:
-        """Wei that ``withdraw`` would pay the account."""
-        (amount,) = await view(self._rpc, self.address, "creditOf", account)
+    async def balance_of(self, token: str | None, account: str) -> int:
+        """An account's balance at the coordinator in the token's smallest part; None is ether."""
+        (amount,) = await view(self._rpc, self.address, "balanceOf", token or ETHER, account)
         return int(amount)
 
-    async def verify_result(self, request_id: bytes, requester: str, result_cid: Cid, answer: bytes) -> bool:
-        """Whether the request was fulfilled for this requester with this result and this answer."""
-        (same,) = await view(self._rpc, self.address, "verifyResult", request_id, requester, result_cid.value, answer)
+    async def earnings_of(self, model_id: int) -> int:
+        """What a model has earned for its publisher and not paid out yet, in its token. Raises CallReverted."""
+        (amount,) = await view(self._rpc, self.address, "earningsOf", model_id)
+        return int(amount)
+
+    async def cancel_window(self) -> int:
+        """Seconds after a request in which its requester can cancel it; 0 for never."""
+        (seconds,) = await view(self._rpc, self.address, "cancelWindow")
+        return int(seconds)
+
+    async def verify_result(self, request_id: bytes, result_cid: Cid, answer: bytes) -> bool:
+        """Whether the request was fulfilled with this result and this answer."""
+        (same,) = await view(self._rpc, self.address, "verifyResult", request_id, result_cid.value, answer)
         return bool(same)
 
 
@@ -338,10 +362,11 @@ def _check_nonces(logs: Sequence[CoordinatorLog]) -> None:
 
 def _read_model(rpc: Rpc, model_id: int, values: tuple[object, ...]) -> OnChainModel:
     match values:
-        case ((str(payout), bool(active), int(price), bytes(manifest)),):
+        case ((str(), str(payout), str(token), bool(active), int(price), int(), bytes(manifest)),):
             cid = _cid_or_none(manifest)
             if cid is not None:
-                return OnChainModel(model_id, cid, price, to_checksum_address(payout), active)
+                priced_in = None if token == ETHER else to_checksum_address(token)
+                return OnChainModel(model_id, cid, price, to_checksum_address(payout), active, priced_in)
     raise RpcUnavailable(f"{rpc.host} gave a model {model_id} that no coordinator holds")
 
 

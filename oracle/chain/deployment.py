@@ -12,13 +12,15 @@ from oracle.chain.keys import load_account
 from oracle.errors import ConfigurationError
 from oracle.settings import Settings
 
+Role = Literal["operator", "requester", "publisher"]
+
 
 def coordinator_address(settings: Settings) -> str:
     """The configured coordinator as a checksum address. Raises ConfigurationError when there is none."""
     if settings.coordinator is None:
         raise ConfigurationError(
             "no coordinator is configured",
-            remedy="Run `sibyl up` for a chain of your own, or set SIBYL_COORDINATOR and SIBYL_RPC_URL.",
+            remedy="Run `sibyl up` for a chain of your own, or set SIBYL_RPC_URL and SIBYL_COORDINATOR.",
         )
     if not is_address(settings.coordinator):
         raise ConfigurationError(
@@ -27,10 +29,13 @@ def coordinator_address(settings: Settings) -> str:
     return str(to_checksum_address(settings.coordinator))
 
 
-def account_of(role: Literal["operator", "requester"], settings: Settings) -> LocalAccount:
-    """The operator's or the requester's account. Raises ConfigurationError."""
-    key = settings.operator_key if role == "operator" else settings.requester_key
-    key_file = settings.operator_key_file if role == "operator" else settings.requester_key_file
+def account_of(role: Role, settings: Settings) -> LocalAccount:
+    """The account that plays a role. Raises ConfigurationError."""
+    key, key_file = {
+        "operator": (settings.operator_key, settings.operator_key_file),
+        "requester": (settings.requester_key, settings.requester_key_file),
+        "publisher": (settings.publisher_key, settings.publisher_key_file),
+    }[role]
     return load_account(role, key=key, key_file=key_file, password_file=settings.key_password_file)
 
 

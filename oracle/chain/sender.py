@@ -22,7 +22,7 @@ MAX_TRANSACTION_GAS = 2**24
 
 _CALL_OVERHEAD = 40_000  # what the coordinator keeps back for each call it makes, besides one part in 64 (EIP-150)
 _TRANSFER_GAS = 50_000  # what it gives the requester of a failed item with the money
-# Two credits emptied by a withdrawal between estimate and block: 17,100 more each to write them again (EIP-2929).
+# Two token balances emptied by withdrawals between estimate and block: 17,100 more each to write again (EIP-2929).
 _STORAGE_MARGIN = 35_000
 _KNOWN = ("already known", "known transaction", "already imported", "already exists", "already in mempool")
 _NODE_TROUBLE = ("pool is full", "txpool full", "limit exceeded", "rate limit", "timeout", "internal error", "too many")

@@ -79,12 +79,13 @@ async def run_stack(
     progress: Progress,
     ipfs_api: str | None = None,
     block_time: float | None = None,
+    cancel_window: int | None = None,
 ) -> AsyncIterator[Stack]:
     """Bring everything up below ``data_dir``, in order, and take it down again, in reverse.
 
-    ``ipfs_api`` is the multiaddr of a Kubo to use instead of the store that ships with us; ``block_time`` in seconds. A
-    folder that was used before goes on where it stopped. Of the environment only ``settings.TUNING`` counts. Raises
-    MissingTool, PortTaken, ConfigurationError.
+    ``ipfs_api`` is the multiaddr of a Kubo to use instead of the store that ships with us; ``block_time`` and
+    ``cancel_window`` in seconds. A folder that was used before goes on where it stopped, with the cancel window that it
+    has. Of the environment only ``settings.TUNING`` counts. Raises MissingTool, PortTaken, ConfigurationError.
     """
     data_dir = data_dir.resolve()
     _claim(data_dir)
@@ -116,7 +117,7 @@ async def run_stack(
             listens = await ipfs.start(within=READY_SECONDS)
             addresses = {"ipfs_api": listens["rpc"], "gateway_url": listens["gateway"]}
 
-        await _deploy(data_dir, chain, addresses, progress)
+        await _deploy(data_dir, chain, addresses, cancel_window, progress)
         settings = load_local_settings(data_dir)
 
         progress("starting the oracle and its worker (the worker loads TensorFlow)")
@@ -146,7 +147,9 @@ def _claim(data_dir: Path) -> None:
         )
 
 
-async def _deploy(data_dir: Path, chain: Anvil, addresses: Mapping[str, Any], progress: Progress) -> None:
+async def _deploy(
+    data_dir: Path, chain: Anvil, addresses: Mapping[str, Any], cancel_window: int | None, progress: Progress
+) -> None:
     """Deploy and publish once; later starts find the contracts and only note where the servers listen now."""
     file = data_dir / DEPLOYMENT_FILE
     known = read_deployment(data_dir)
@@ -157,7 +160,14 @@ async def _deploy(data_dir: Path, chain: Anvil, addresses: Mapping[str, Any], pr
         if coordinator is None or await rpc.call("eth_getCode", [coordinator, "latest"]) == "0x":
             if coordinator is not None:
                 _set_aside(data_dir, progress)
-            known = await _deploy_coordinator(rpc, chain.chain_id, progress)
+            known = await _deploy_coordinator(rpc, chain.chain_id, cancel_window or 0, progress)
+        elif cancel_window is not None:
+            window = await CoordinatorReader(rpc, coordinator, chain.chain_id).cancel_window()
+            if window != cancel_window:
+                raise ConfigurationError(
+                    f"the coordinator in {data_dir} has a cancel window of {window} s, and keeps it",
+                    remedy="Start with --fresh to deploy another, or leave --cancel-window out.",
+                )
         model_id = await _publish(rpc, chain.chain_id, known["coordinator"], content, progress)
         if "digit_reader" not in known:
             owner = AccountSender(rpc, dev_account(OWNER), chain.chain_id)
@@ -174,6 +184,7 @@ async def _deploy(data_dir: Path, chain: Anvil, addresses: Mapping[str, Any], pr
             "max_cost_ratio": 1000.0,
             "operator_key_file": str(_write_key(data_dir, "operator", dev_account(OPERATOR))),
             "requester_key_file": str(_write_key(data_dir, "requester", dev_account(REQUESTER))),
+            "publisher_key_file": str(_write_key(data_dir, "publisher", dev_account(PUBLISHER))),
         }
         _write(file, json.dumps(known, indent=2, sort_keys=True) + "\n")
     finally:
@@ -181,11 +192,11 @@ async def _deploy(data_dir: Path, chain: Anvil, addresses: Mapping[str, Any], pr
         await rpc.close()
 
 
-async def _deploy_coordinator(rpc: Rpc, chain_id: int, progress: Progress) -> dict[str, Any]:
+async def _deploy_coordinator(rpc: Rpc, chain_id: int, cancel_window: int, progress: Progress) -> dict[str, Any]:
     progress("deploying the coordinator")
     owner = AccountSender(rpc, dev_account(OWNER), chain_id)
-    deployment = await owner.deploy_coordinator()
-    await owner.set_operator(deployment.address, str(dev_account(OPERATOR).address))
+    operators = [str(dev_account(OPERATOR).address)]
+    deployment = await owner.deploy_coordinator(operators=operators, cancel_window=cancel_window)
     return {"coordinator": deployment.address, "start_block": deployment.block_number}
 
 

@@ -11,6 +11,7 @@ from oracle.errors import PermanentFailure, Retryable
 from oracle.pipeline.commit import commit
 from oracle.pipeline.duty import MOST_DOUBLINGS, Bell, backoff
 from oracle.pipeline.models import ModelCatalogue
+from oracle.pipeline.worth import Worth
 from oracle.ports import Clock, ContentStore, ImageInspector, Move, RequestRow, RequestStore, Spool
 from oracle.telemetry import logger, short
 
@@ -26,7 +27,8 @@ CONFIRMED = RequestStatus.CONFIRMED
 
 
 class Intake:
-    """CONFIRMED -> READY or FAILED, many at once; a slow picture never holds up the others.
+    """CONFIRMED -> READY or FAILED, many at once; a slow picture never holds up the others. A request that was paid in
+    a token without a price stays CONFIRMED until its deadline refunds it.
 
     Requests that were tried before share half of the places, one requester's a quarter, and the first try is short, so
     that a flood of CIDs which nobody has cannot keep the others waiting for long. ``concurrency`` places are used, or
@@ -43,6 +45,7 @@ class Intake:
         inspector: ImageInspector,
         spool: Spool,
         models: ModelCatalogue,
+        worth: Worth,
         clock: Clock,
         bell: Bell,
         downstream: Bell,
@@ -55,7 +58,8 @@ class Intake:
     ) -> None:
         self.bell = bell
         self._store, self._content, self._inspector, self._spool = store, content, inspector, spool
-        self._models, self._clock, self._downstream, self._failures = models, clock, downstream, failures
+        self._models, self._worth, self._clock = models, worth, clock
+        self._downstream, self._failures = downstream, failures
         self._places = max(1, min(concurrency, budget // max_bytes))
         self._max_bytes, self._timeout, self._margin = max_bytes, timeout, margin
         self._running: dict[bytes, tuple[RequestRow, asyncio.Task[Move]]] = {}
@@ -146,6 +150,10 @@ class Intake:
     async def _take(self, row: RequestRow) -> Move:
         blame = FailureReason.MODEL_UNAVAILABLE
         try:
+            if await self._worth.of(row.request) is None:
+                # Not due again before its deadline, when its money goes back.
+                left = "paid in a token that has no price here (SIBYL_TOKEN_PRICES); left to its refund"
+                return Move(row.request_id, CONFIRMED, not_before=float(row.request.deadline), detail=left)
             await self._models.resolve(row.request.model_id)
             blame = FailureReason.IMAGE_UNAVAILABLE
             slack = row.request.deadline - self._margin - self._clock.now()

@@ -63,6 +63,7 @@ class ModelCatalogue:
         self._clock, self._timeout, self._weights_limit = clock, timeout, weights_limit
         self._weights_timeout = 10 * timeout if weights_timeout is None else weights_timeout
         self._registry: dict[int, _Known] = {}
+        self._tokens: dict[int, str | None] = {}  # a model keeps its token for ever
         self._servable: dict[Cid, ServableModel] = {}
         self._refused: dict[Cid, _Refusal] = {}
         self._loading: dict[Cid, _Loading] = {}
@@ -80,6 +81,18 @@ class ModelCatalogue:
             known = await self._loaded(entry)
         self._used.add(known.manifest.weights_cid)
         return replace(known, model_id=model_id)
+
+    async def token(self, model_id: int) -> str | None:
+        """The ERC-20 that a model is priced in; None for ether, and for a model that the registry does not hold.
+
+        Raises RpcUnavailable.
+        """
+        if model_id not in self._tokens:
+            known = await self._look_up(model_id)
+            if known is None:
+                return None
+            self._tokens[model_id] = known.token
+        return self._tokens[model_id]
 
     async def _loaded(self, entry: OnChainModel) -> ServableModel:
         cid = entry.manifest_cid
@@ -134,12 +147,16 @@ class ModelCatalogue:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _entry(self, model_id: int) -> OnChainModel:
+        model = await self._look_up(model_id)
+        if model is None:
+            raise ModelUnservable(f"the registry holds no model {model_id}")
+        return model
+
+    async def _look_up(self, model_id: int) -> OnChainModel | None:
         known = self._registry.get(model_id)
         if known is None or not 0 <= self._clock.now() - known.at <= REGISTRY_AGE:
             known = _Known(await self._chain.model(model_id), self._clock.now())
             self._registry[model_id] = known
-        if known.model is None:
-            raise ModelUnservable(f"the registry holds no model {model_id}")
         return known.model
 
     async def _load(self, entry: OnChainModel) -> ServableModel:

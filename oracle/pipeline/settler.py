@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from oracle.domain import FailureReason, Fulfilment, OnChainStatus, ReportReceipt, RequestStatus
 from oracle.errors import ChainError, ReportReverted, RpcUnavailable, TransactionRefused
 from oracle.pipeline.duty import Bell, backoff
+from oracle.pipeline.worth import Worth
 from oracle.ports import ChainReader, Clock, Move, ReportSender, RequestRow, RequestStore, Spool, StoredReport
 from oracle.telemetry import logger, short
 
 log = logger("settler")
 
-NOBODYS_FAULT = ("NotOperator", "EmptyReport")
+NOBODYS_FAULT = ("NotOperator", "QuorumNotMet", "EmptyReport")
 WAITING = (RequestStatus.COMPUTED, RequestStatus.FAILED)
 CALLBACK_GAS = 8_000_000  # sum of callback gas in one report, well below what one transaction may use (EIP-7825)
 LOOK_BEYOND = 1024  # rows read when some of the first pay too little
@@ -44,7 +45,7 @@ class Settler:
     A report is signed and saved before it is broadcast, so that a restart at any instruction finds it and sends the
     very same bytes. One that is not mined in time is sent again; its fees are raised, at its nonce, when others offer
     more or blocks pass over it. A request whose report reverted is reported alone from then on. ``cost_ratio`` bounds
-    what posting may cost beside what the request paid.
+    what posting may cost beside what the request's payment is worth.
     """
 
     name = "settler"
@@ -56,6 +57,7 @@ class Settler:
         chain: ChainReader,
         sender: ReportSender,
         spool: Spool,
+        worth: Worth,
         clock: Clock,
         confirmations: int,
         items: int,
@@ -66,7 +68,8 @@ class Settler:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.bell = Bell()
-        self._store, self._chain, self._sender, self._spool, self._clock = store, chain, sender, spool, clock
+        self._store, self._chain, self._sender, self._spool = store, chain, sender, spool
+        self._worth, self._clock = worth, clock
         self._confirmations, self._items, self._in_flight = confirmations, items, in_flight
         self._replace_after, self._posting_time, self._cost_ratio = replace_after, posting_time, cost_ratio
         self._wall = wall
@@ -126,19 +129,22 @@ class Settler:
         if not rows:
             return [], False
         price = await self._sender.gas_price()
-        if any(self._is_dear(row, price) for row in rows):
+        dear = [row for row in rows if await self._is_dear(row, price)]
+        if dear:
             # Those who pay too little must not hide the others, however many they are.
             rows = await self._store.select(WAITING, due=now, tried=tried, after=in_time, limit=LOOK_BEYOND)
-            dear = [row for row in rows if self._is_dear(row, price)]
+            dear = [row for row in rows if await self._is_dear(row, price)]
             log.warning("%d requests pay too little for fees of %d wei per gas; they wait", len(dear), price)
             pauses = [Move(row.request_id, row.status, not_before=now + COSTLY_PAUSE) for row in dear]
             await self._store.move(pauses, expected=WAITING)
-        kept = [row for row in rows if not self._is_dear(row, price)][: self._items]
+        passed_over = {row.request_id for row in dear}
+        kept = [row for row in rows if row.request_id not in passed_over][: self._items]
         taken = _within_gas(kept)
         return taken, len(taken) < len(kept) or len(kept) == self._items
 
-    def _is_dear(self, row: RequestRow, gas_price: int) -> bool:
-        return (ITEM_GAS + _callback_gas(row)) * gas_price > self._cost_ratio * row.request.payment
+    async def _is_dear(self, row: RequestRow, gas_price: int) -> bool:
+        worth = await self._worth.of(row.request) or 0
+        return (ITEM_GAS + _callback_gas(row)) * gas_price > self._cost_ratio * worth
 
     # -----------------------------------------------------------------------------------------------------------
     # Reports in flight

@@ -47,9 +47,14 @@ _POSTABLE = frozenset({RequestStatus.COMPUTED, RequestStatus.FAILED})
 
 
 def commit_scan(
-    connection: Connection, events: Sequence[ChainEvent], scanned: Sequence[BlockRef], reached: BlockRef, at: float
+    connection: Connection,
+    events: Sequence[ChainEvent],
+    scanned: Sequence[BlockRef],
+    reached: BlockRef,
+    at: float,
+    hold: float,
 ) -> None:
-    """Blocks, checkpoint and logs of one scanned range."""
+    """Blocks, checkpoint and logs of one scanned range. Requests are left alone for ``hold`` seconds at first."""
     _remember_blocks(connection, [*scanned, reached])
     statement = insert(checkpoint)
     values = {"number": reached.number, "hash": reached.hash, "timestamp": reached.timestamp}
@@ -59,7 +64,7 @@ def commit_scan(
             index_elements=["id"], set_=values, where=checkpoint.c.number < statement.excluded.number
         )
     )
-    _remember_requests(connection, [event for event in events if isinstance(event, RequestSeen)], at)
+    _remember_requests(connection, [event for event in events if isinstance(event, RequestSeen)], at, hold)
     remember_settlements(connection, [event for event in events if isinstance(event, RequestSettled)])
     # Both kinds of log: a request scanned late may find its settlement already remembered.
     settle(connection, dict.fromkeys(_id_of(event) for event in events), at, {})
@@ -86,7 +91,7 @@ def _remember_blocks(connection: Connection, scanned: Sequence[BlockRef]) -> Non
     connection.execute(delete(blocks).where(blocks.c.number < max(by_number) - HISTORY))
 
 
-def _remember_requests(connection: Connection, logs: Sequence[RequestSeen], at: float) -> None:
+def _remember_requests(connection: Connection, logs: Sequence[RequestSeen], at: float, hold: float) -> None:
     latest = {log.request.request_id: log for log in logs}
     known: dict[bytes, Any] = {}
     for chunk in chunks(latest):
@@ -97,12 +102,12 @@ def _remember_requests(connection: Connection, logs: Sequence[RequestSeen], at: 
     steps: list[Step] = []
     for request_id, log in latest.items():
         if request_id not in known:
-            added.append(_new_request(log))
+            added.append(_new_request(log, hold))
             steps.append(Step(request_id, None, RequestStatus.SEEN, f"block {log.position.block.number}"))
             continue
         row = known[request_id]
         if row.status is RequestStatus.ORPHANED:
-            again = {**_position(log), "attempts": 0, "not_before": 0.0}
+            again = {**_position(log), "attempts": 0, "not_before": _first_due(log, hold)}
             detail = f"mined again in block {log.position.block.number}"
             steps.append(Step(request_id, row.status, RequestStatus.SEEN, detail, again))
         elif (row.block_hash, row.log_index) != (log.position.block.hash, log.position.log_index):
@@ -113,13 +118,14 @@ def _remember_requests(connection: Connection, logs: Sequence[RequestSeen], at: 
     take(connection, steps, at)
 
 
-def _new_request(log: RequestSeen) -> dict[str, Any]:
+def _new_request(log: RequestSeen, hold: float) -> dict[str, Any]:
     request = log.request
     numbers = {
         "model_id": request.model_id,
         "callback_gas": request.callback_gas,
         "deadline": request.deadline,
         "nonce": request.nonce,
+        "created_at": request.created_at,
     }
     for name, value in numbers.items():
         if not 0 <= value <= _LARGEST:
@@ -134,7 +140,7 @@ def _new_request(log: RequestSeen) -> dict[str, Any]:
         "image_cid": request.image_cid,
         "payment": request.payment,
         "attempts": 0,
-        "not_before": 0.0,
+        "not_before": _first_due(log, hold),
         "provider": "",
         "answer": b"",
         "failure": FailureReason.NONE,
@@ -142,6 +148,10 @@ def _new_request(log: RequestSeen) -> dict[str, Any]:
         **numbers,
         **_position(log),
     }
+
+
+def _first_due(log: RequestSeen, hold: float) -> float:
+    return log.request.created_at + hold if hold else 0.0
 
 
 def _position(log: RequestSeen) -> dict[str, Any]:

@@ -27,6 +27,7 @@ SETTLED_AS: Mapping[OnChainStatus, RequestStatus] = {
     OnChainStatus.CALLBACK_FAILED: RequestStatus.FULFILLED,
     OnChainStatus.FAILED: RequestStatus.REJECTED,
     OnChainStatus.REFUNDED: RequestStatus.REFUNDED,
+    OnChainStatus.CANCELLED: RequestStatus.CANCELLED,
 }
 """Where the chain's final statuses put a request."""
 

@@ -174,7 +174,108 @@ CREATE TABLE report_items (
     "CREATE INDEX report_items_by_request ON report_items (request_id, report)",
 )
 
-MIGRATIONS: Sequence[Step] = (_INITIAL,)
+# A request can be cancelled, and says when it was made. SQLite changes no CHECK in place, so both tables are made anew.
+_CANCELLED: Step = (
+    """
+CREATE TABLE requests_2 (
+    request_id TEXT NOT NULL PRIMARY KEY,
+    -- The queue. Legal moves (one to itself notes a retry):
+    --   seen      -> confirmed | orphaned | fulfilled | rejected | refunded | cancelled
+    --   orphaned  -> seen
+    --   confirmed -> confirmed | ready | failed | expired | orphaned | fulfilled | rejected | refunded | cancelled
+    --   ready     -> confirmed | computing | failed | expired | orphaned | fulfilled | rejected | refunded | cancelled
+    --   computing -> computed | ready | failed | expired | orphaned | fulfilled | rejected | refunded | cancelled
+    --   computed  -> computed | posting | expired | orphaned | fulfilled | rejected | refunded | cancelled
+    --   failed    -> failed | posting | expired | orphaned | fulfilled | rejected | refunded | cancelled
+    --   posting   -> computed | failed | expired | orphaned | fulfilled | rejected | refunded | cancelled
+    --   fulfilled -> orphaned | seen | computed | failed | posting
+    --   rejected  -> orphaned | seen | computed | failed | posting
+    --   expired   -> orphaned | fulfilled | rejected | refunded | cancelled
+    --   refunded  -> orphaned | seen | computed | failed | posting | expired
+    --   cancelled -> orphaned | seen | computed | failed | posting
+    status TEXT NOT NULL CHECK (status IN (
+        'seen', 'orphaned', 'confirmed', 'ready', 'computing', 'computed', 'failed', 'posting',
+        'fulfilled', 'rejected', 'expired', 'refunded', 'cancelled'
+    )),
+    -- What was asked, as the log and its block say it. payment is in decimal, in wei or the smallest part of the
+    -- model's token; deadline and created_at are Unix seconds.
+    model_id INTEGER NOT NULL,
+    requester TEXT NOT NULL,
+    image_cid TEXT NOT NULL,
+    payment TEXT NOT NULL,
+    callback_gas INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,
+    nonce INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    -- Where the log stands.
+    block INTEGER NOT NULL,
+    block_hash TEXT NOT NULL,
+    transaction_hash TEXT NOT NULL,
+    log_index INTEGER NOT NULL,
+    -- Retries of the present stage; no work before not_before (Unix seconds), at first the end of the cancel window.
+    attempts INTEGER NOT NULL DEFAULT 0,
+    not_before REAL NOT NULL DEFAULT 0,
+    -- What intake learnt.
+    image_format TEXT,
+    image_width INTEGER,
+    image_height INTEGER,
+    image_size INTEGER,
+    -- What compute gave: an answer or a failure, never both. What the chain holds in the end is in settlements.
+    batch TEXT REFERENCES batches (key),
+    provider TEXT NOT NULL DEFAULT '',
+    result_cid TEXT,
+    answer TEXT NOT NULL DEFAULT '0x',
+    failure TEXT NOT NULL DEFAULT 'none',
+    detail TEXT NOT NULL DEFAULT '',
+    -- The newest report that carries it while it is posting.
+    report TEXT REFERENCES reports (transaction_hash),
+    CONSTRAINT computed_holds_a_result CHECK (status <> 'computed' OR result_cid IS NOT NULL),
+    CONSTRAINT failed_holds_a_reason CHECK (status <> 'failed' OR failure <> 'none'),
+    CONSTRAINT posting_holds_either CHECK (status <> 'posting' OR result_cid IS NOT NULL OR failure <> 'none'),
+    CONSTRAINT answer_or_failure CHECK (result_cid IS NULL OR failure = 'none')
+)
+""",
+    """
+INSERT INTO requests_2 (
+    request_id, status, model_id, requester, image_cid, payment, callback_gas, deadline, nonce, created_at,
+    block, block_hash, transaction_hash, log_index, attempts, not_before, image_format, image_width, image_height,
+    image_size, batch, provider, result_cid, answer, failure, detail, report
+)
+SELECT
+    request_id, status, model_id, requester, image_cid, payment, callback_gas, deadline, nonce,
+    coalesce((SELECT timestamp FROM blocks WHERE blocks.number = requests.block), 0),
+    block, block_hash, transaction_hash, log_index, attempts, not_before, image_format, image_width, image_height,
+    image_size, batch, provider, result_cid, answer, failure, detail, report
+FROM requests
+""",
+    "DROP TABLE requests",
+    "ALTER TABLE requests_2 RENAME TO requests",
+    "CREATE INDEX requests_queue ON requests (status, deadline, block, log_index, not_before)",
+    "CREATE INDEX requests_seen ON requests (block) WHERE status = 'seen'",
+    "CREATE INDEX requests_by_block ON requests (block, log_index)",
+    "CREATE INDEX requests_needing_image ON requests (image_cid) WHERE status IN ('confirmed', 'ready', 'computing')",
+    """
+CREATE TABLE settlements_2 (
+    -- How the chain ended a request, whoever posted it. Not tied to requests: one made before the first scanned block
+    -- may be settled later. log_index is NULL when only a skipped item of a report of ours told us.
+    request_id TEXT NOT NULL PRIMARY KEY,
+    status TEXT NOT NULL CHECK (status IN ('fulfilled', 'rejected', 'refunded', 'cancelled')),
+    block INTEGER NOT NULL,
+    block_hash TEXT NOT NULL,
+    transaction_hash TEXT NOT NULL,
+    log_index INTEGER,
+    reason TEXT NOT NULL,
+    result_cid TEXT,
+    answer TEXT NOT NULL
+)
+""",
+    "INSERT INTO settlements_2 SELECT * FROM settlements",
+    "DROP TABLE settlements",
+    "ALTER TABLE settlements_2 RENAME TO settlements",
+    "CREATE INDEX settlements_by_block ON settlements (block)",
+)
+
+MIGRATIONS: Sequence[Step] = (_INITIAL, _CANCELLED)
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -188,14 +289,21 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
 
     The connection must be in autocommit mode. Raises sqlite3.DatabaseError; the failed step leaves no trace.
     """
+    (enforced,) = connection.execute("PRAGMA foreign_keys").fetchone()
     for target in range(version_of(connection) + 1, len(steps) + 1):
+        # Else a table that others refer to could not be dropped and made anew.
+        connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("BEGIN IMMEDIATE")
         try:
             for statement in steps[target - 1]:
                 connection.execute(statement)
+            if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
+                raise sqlite3.IntegrityError(f"step {target} leaves a row that refers to nothing")
             connection.execute(f"PRAGMA user_version = {target}")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        finally:
+            connection.execute(f"PRAGMA foreign_keys = {enforced}")

@@ -196,6 +196,7 @@ def _row(record: Row[Any], times: Mapping[RequestStatus, float] | None) -> Reque
             callback_gas=record.callback_gas,
             deadline=record.deadline,
             nonce=record.nonce,
+            created_at=record.created_at,
         ),
         status=record.status,
         block=record.block,

@@ -37,16 +37,20 @@ class SqliteRequestStore:
 
     Every transaction runs on one thread of the store's own, one after the other, so callers on an event loop never
     wait for the disk on it. Other processes may read the file meanwhile (``read_only=True``, the ``sqlite3`` shell);
-    a second writer is refused. ``now`` gives the time of moves in Unix seconds.
+    a second writer is refused. ``now`` gives the time of moves in Unix seconds. For ``hold`` seconds after its block a
+    request is left alone (its requester may still take it back): its ``not_before`` says until when.
 
     The constructor waits for the file to be open and up to date; an older file is copied beside itself first. It and
     every method raise StoreError with a remedy when SQLite fails (damaged, full, locked or read-only file); the
     constructor also raises StoreTooNew.
     """
 
-    def __init__(self, path: Path | str, *, now: Callable[[], float] = time.time, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path | str, *, now: Callable[[], float] = time.time, read_only: bool = False, hold: float = 0.0
+    ) -> None:
         self._name = str(path)
         self._now = now
+        self._hold = hold
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sibyl-store")
         try:
             self._database = self._thread.submit(Database, path, read_only=read_only).result()
@@ -78,7 +82,9 @@ class SqliteRequestStore:
         Raises StoreError when a block was remembered with another hash: roll back first.
         """
         at = self._now()
-        await self._write(lambda connection: changes.commit_scan(connection, events, blocks, checkpoint, at))
+        await self._write(
+            lambda connection: changes.commit_scan(connection, events, blocks, checkpoint, at, self._hold)
+        )
 
     async def roll_back(self, fork: BlockRef | None) -> Sequence[bytes]:
         """Forget everything above the fork (None: everything); the ids touched.

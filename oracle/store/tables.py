@@ -32,7 +32,7 @@ class Hex(TypeDecorator[bytes]):
 
 
 class Wei(TypeDecorator[int]):
-    """An amount of wei as decimal text."""
+    """An amount of wei, or of a token's smallest part, as decimal text."""
 
     impl = Text
     cache_ok = True
@@ -136,6 +136,7 @@ requests = Table(
     Column("callback_gas", Integer, nullable=False),
     Column("deadline", Integer, nullable=False),
     Column("nonce", Integer, nullable=False),
+    Column("created_at", Integer, nullable=False),
     Column("block", Integer, nullable=False),
     Column("block_hash", Hex, nullable=False),
     Column("transaction_hash", Hex, nullable=False),

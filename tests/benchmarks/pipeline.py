@@ -25,7 +25,7 @@ from oracle.chain.account import Ask
 from oracle.client import Client, connect
 from oracle.devnet.pictures import digits
 from oracle.devnet.stack import Ports, Stack, run_stack
-from oracle.domain import RequestStatus
+from oracle.domain import OnChainModel, RequestStatus
 from oracle.store import SqliteRequestStore
 from tests.benchmarks.machine import machine, versions
 
@@ -36,14 +36,15 @@ async def main(requests: int, lone: int, keep: Path | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="sibyl-bench-") as name:
         folder = keep or Path(name)
         async with run_stack(folder, ports=Ports(), progress=note) as stack, connect(stack.settings) as client:
-            model = (await client.model()).on_chain.model_id
+            chosen = (await client.model()).on_chain
+            model = chosen.model_id
             pictures = digits(requests)
             note(f"pinning {requests} pictures ({pictures.source})")
             cids = []
             for start in range(0, requests, 64):
                 cids += await client.content.add([digit.png for digit in pictures.items[start : start + 64]])
             note("warming up: one request loads the model")
-            warm = await client.ask(model, cids[0])
+            (warm,) = await client.ask(chosen, [cids[0]])
             await client.wait(warm.request_id, timeout=PATIENCE)
 
             note(f"{requests} requests wait in the pool, then are mined at once")
@@ -61,7 +62,7 @@ async def main(requests: int, lone: int, keep: Path | None) -> dict[str, float]:
                     note(f"  {process:40} {seconds - before.get(process, 0.0):6.2f} s of processor time")
                 note(f"{lone} lone requests with instant blocks")
                 overheads = [
-                    await lone_overhead(client, store, model, cids[index % len(cids)]) for index in range(lone)
+                    await lone_overhead(client, store, chosen, cids[index % len(cids)]) for index in range(lone)
                 ]
             finally:
                 await store.close()
@@ -124,9 +125,9 @@ async def timing(store: SqliteRequestStore, ids: list[bytes]) -> tuple[float, fl
     return first, last, {name: statistics.median(at) - first for name, at in after.items()}
 
 
-async def lone_overhead(client: Client, store: SqliteRequestStore, model: int, cid: Any) -> float:
+async def lone_overhead(client: Client, store: SqliteRequestStore, model: OnChainModel, cid: Any) -> float:
     """Seconds from the mined request to its confirmed receipt, less the inference."""
-    asked = await client.ask(model, cid)
+    (asked,) = await client.ask(model, [cid])
     began = time.time()
     outcome = await client.wait(asked.request_id, timeout=PATIENCE)
     while True:

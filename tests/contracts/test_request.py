@@ -1,59 +1,60 @@
-"""request: a person pays for a prediction."""
+"""request: a person pays in ether for a prediction."""
 
 import brownie
-from conftest import HOUR, PENDING, PRICE, make_answer, make_cid
-from eth_abi import encode
-from eth_utils import keccak
+import pytest
+from conftest import HOUR, PENDING, PRICE, TOKEN_PRICE, id_in, make_cid, reverts
 
 
-def test_a_request_holds_its_payment(coordinator, model, person, ask):
-    request_id = ask()
-    requester, model_id, payment, callback_gas, _, status, failure = coordinator.requestOf(request_id)
-    assert (requester, model_id, payment, callback_gas) == (person, model, PRICE, 0)
-    assert (status, failure) == (PENDING, 0)
-    assert coordinator.balance() == PRICE
+def test_a_request_holds_its_payment(coordinator, model, person, deadline, ask):
+    before = coordinator.balance()
+    known = coordinator.requestOf(ask())
+    assert (known["requester"], known["modelId"], known["payment"]) == (person, model, PRICE)
+    assert (known["deadline"], known["status"]) == (deadline, PENDING)
+    assert coordinator.balance() - before == PRICE
 
 
-def test_the_id_commits_to_everything_that_was_asked(coordinator, model, person, deadline, chain):
-    payment = coordinator.quote(model, 12_345)
-    tx = coordinator.request(
-        model, make_cid("picture"), 12_345, deadline, {"from": person, "value": payment}
-    )
-    event = tx.events["InferenceRequested"]
-    types = ["uint256", "address", "address", "uint256", "uint256", "bytes", "uint256", "uint256", "uint256"]
-    values = [
-        chain.id, coordinator.address, person.address, event["nonce"], model, make_cid("picture"),
-        event["payment"], event["callbackGas"], event["deadline"],
-    ]
-    assert event["callbackGas"] == 20_000
-    assert event["requestId"] == "0x" + keccak(encode(types, values)).hex()
+def test_its_event_says_everything_that_was_asked(coordinator, model, person, deadline, ask_tx):
+    nonce = coordinator.nextNonce()
+    event = ask_tx("picture", 12_345).events["InferenceRequested"]
+    assert (event["modelId"], event["requester"], event["nonce"]) == (model, person, nonce)
+    assert bytes(event["imageCid"]) == make_cid("picture")
+    assert (event["callbackGas"], event["payment"]) == (20_000, coordinator.quote(model, 20_000))
+    assert event["deadline"] == deadline
 
 
 def test_what_was_sent_too_much_comes_back(coordinator, model, person, deadline):
     before = person.balance()
-    coordinator.request(model, make_cid("picture"), 0, deadline, {"from": person, "value": "1 ether", "gas_price": 0})
+    coordinator.request(model, make_cid("picture"), 0, deadline, {"from": person, "value": "1 ether"})
     assert before - person.balance() == PRICE
 
 
 def test_too_little_is_refused(coordinator, model, person, deadline):
-    with brownie.reverts(f"PaymentTooLow: {PRICE - 1}, {PRICE}"):
+    with reverts("PaymentTooLow", PRICE - 1, PRICE):
         coordinator.request(model, make_cid("picture"), 0, deadline, {"from": person, "value": PRICE - 1})
 
 
 def test_a_picture_without_a_cid_is_refused(coordinator, model, person, deadline):
-    with brownie.reverts(f"InvalidCid: {b'my cat'}"):
+    with reverts("InvalidCid", b"my cat"):
         coordinator.request(model, b"my cat", 0, deadline, {"from": person, "value": PRICE})
 
 
-def test_a_deadline_too_far_is_refused(coordinator, model, person, chain):
-    with brownie.reverts():
-        coordinator.request(model, make_cid("picture"), 0, chain.time() + 8 * 24 * HOUR, {"from": person, "value": PRICE})
-
-
-def test_a_pause_stops_requests_and_nothing_else(coordinator, model, owner, person, deadline, ask, answer):
-    request_id = ask()
-    coordinator.pause({"from": owner})
-    with brownie.reverts("EnforcedPause: "):
+@pytest.mark.parametrize("seconds", [20, 8 * 24 * HOUR])
+def test_a_deadline_too_soon_or_too_far_is_refused(coordinator, model, person, chain, seconds):
+    deadline = chain[-1].timestamp + seconds
+    with brownie.reverts(revert_pattern=f"DeadlineOutOfRange: {deadline}, .*"):
         coordinator.request(model, make_cid("picture"), 0, deadline, {"from": person, "value": PRICE})
-    answer(request_id)
-    assert coordinator.verifyResult(request_id, person, make_cid("result"), make_answer(7, 9876))
+
+
+def test_a_model_priced_in_a_token_is_asked_otherwise(coordinator, token, token_model, person, deadline):
+    with reverts("ModelPricedInToken", token_model, token):
+        coordinator.request(token_model, make_cid("picture"), 0, deadline, {"from": person, "value": TOKEN_PRICE})
+
+
+def test_the_same_question_twice_is_two_requests(ask):
+    assert ask() != ask()
+
+
+def test_a_contract_can_ask(RecordingConsumer, coordinator, model, owner, person, deadline):
+    consumer = owner.deploy(RecordingConsumer, coordinator)
+    tx = consumer.ask(model, make_cid("picture"), 0, deadline, {"from": person, "value": PRICE})
+    assert coordinator.requestOf(id_in(tx))["requester"] == consumer

@@ -73,7 +73,7 @@ def test_given_a_running_stack_when_models_and_check_are_asked_then_all_is_well(
     assert [item["check"] for item in checks if not item["ok"]] == []
 
 
-def test_given_an_answered_request_when_the_operator_withdraws_then_its_credit_is_paid_out_once(
+def test_given_an_answered_request_when_the_operator_withdraws_then_its_balance_is_paid_out_once(
     up: Running, seven: Path
 ) -> None:
     assert up.json("request", str(seven), "--wait")["state"] == "fulfilled"
@@ -81,10 +81,10 @@ def test_given_an_answered_request_when_the_operator_withdraws_then_its_credit_i
     assert paid["withdrawn_wei"] > 0
     assert paid["account"].startswith("0x")
     again = up.json("withdraw")
-    assert "no credit" in again["error"]
+    assert "no balance" in again["error"]
     done = up.sibyl("withdraw", "--role", "requester")
     assert done.returncode == 1
-    assert "no credit" in done.stderr
+    assert "no balance" in done.stderr
     assert up.json("request", str(seven), "--wait")["state"] == "fulfilled"  # the oracle rode out the foreign nonce
 
 

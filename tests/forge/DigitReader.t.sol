@@ -4,9 +4,9 @@ pragma solidity 0.8.30;
 import {InferenceConsumer} from "../../contracts/InferenceConsumer.sol";
 import {DigitReader} from "../../contracts/examples/DigitReader.sol";
 import {IInferenceCoordinator} from "../../contracts/interfaces/IInferenceCoordinator.sol";
-import {CoordinatorTest} from "./base/CoordinatorTest.sol";
+import {ExampleTest} from "./examples/ExampleTest.sol";
 
-contract DigitReaderTest is CoordinatorTest {
+contract DigitReaderTest is ExampleTest {
     DigitReader private reader;
     uint256 private price;
 
@@ -88,15 +88,20 @@ contract DigitReaderTest is CoordinatorTest {
         reader.fulfillInference(requestId, cid("result"), answerOf(8, 9876));
     }
 
-    function test_Reclaim_GivenNothingCameBack_ItReverts() external {
-        bytes32 open = askReader();
-        expectNotReclaimable(open);
-        reportOne(success(open));
-        expectNotReclaimable(open);
+    function test_Answer_ItFitsItsGas() external {
+        assertFits(reader, reader.CALLBACK_GAS(), askReader(), answerOf(7, 9876));
+    }
+
+    function test_Reclaim_GivenAnAnsweredOrForeignRequest_ItReverts() external {
+        bytes32 known = askReader();
+        reportOne(success(known));
         bytes32 foreign = ask();
         reportOne(failure(foreign));
         vm.deal(address(reader), 1 ether);
-        expectNotReclaimable(foreign);
+        vm.expectRevert(abi.encodeWithSelector(InferenceConsumer.UnknownRequest.selector, known));
+        reader.reclaim(known);
+        vm.expectRevert(abi.encodeWithSelector(InferenceConsumer.UnknownRequest.selector, foreign));
+        reader.reclaim(foreign);
     }
 
     function test_Reclaim_GivenAFailure_TheAskerIsPaidOnce() external {
@@ -104,20 +109,18 @@ contract DigitReaderTest is CoordinatorTest {
         bytes32 requestId = askReader();
         reportOne(failure(requestId));
         vm.assertEq(address(reader).balance, price);
-        vm.expectEmit(address(reader));
-        emit DigitReader.Reclaimed(requestId, person, price);
         vm.prank(stranger);
         reader.reclaim(requestId);
         vm.assertEq(person.balance, before);
         vm.deal(address(reader), 1 ether);
-        expectNotReclaimable(requestId);
+        vm.expectRevert(abi.encodeWithSelector(InferenceConsumer.UnknownRequest.selector, requestId));
+        reader.reclaim(requestId);
     }
 
-    function test_Reclaim_GivenARefund_TheAskerIsPaid() external {
+    function test_Reclaim_GivenNoAnswer_TheAskerIsPaid() external {
         uint256 before = person.balance;
         bytes32 requestId = askReader();
         vm.warp(NOW + 2 hours);
-        coordinator.refund(requestId);
         reader.reclaim(requestId);
         vm.assertEq(person.balance, before);
     }
@@ -125,10 +128,5 @@ contract DigitReaderTest is CoordinatorTest {
     function askReader() private returns (bytes32) {
         vm.prank(person);
         return reader.ask{value: price}(cid("seven"), NOW + 1 hours);
-    }
-
-    function expectNotReclaimable(bytes32 requestId) private {
-        vm.expectRevert(abi.encodeWithSelector(DigitReader.NotReclaimable.selector, requestId));
-        reader.reclaim(requestId);
     }
 }

@@ -11,44 +11,53 @@ contract RequestSlotTest is TestBase {
 
     function testFuzz_ItGivesEveryFieldBack(
         address requester,
-        uint40 paymentGwei,
+        uint40 payment,
         uint32 deadline,
         uint8 units,
-        uint16 model
+        uint16 model,
+        bool toBalance
     ) external pure {
         uint256 modelId = bound(model, 0, 4095);
-        uint256 slot = RequestSlot.pending(requester, paymentGwei, deadline, units, modelId);
-        check(slot, requester, paymentGwei, deadline, modelId);
+        uint256 slot = RequestSlot.pending(requester, payment, deadline, units, modelId, toBalance);
+        check(slot, requester, payment, deadline, modelId, toBalance);
         vm.assertEq(slot.units(), units);
         vm.assertEq(uint256(slot.status()), uint256(IInferenceCoordinator.Status.Pending));
 
-        slot = slot.withStatus(IInferenceCoordinator.Status.Refunded);
-        check(slot, requester, paymentGwei, deadline, modelId);
-        vm.assertEq(slot.units(), units);
-        vm.assertEq(uint256(slot.status()), uint256(IInferenceCoordinator.Status.Refunded));
+        for (uint256 i = 0; i < 2; ++i) {
+            IInferenceCoordinator.Status back =
+                i == 0 ? IInferenceCoordinator.Status.Refunded : IInferenceCoordinator.Status.Cancelled;
+            slot = slot.withStatus(back);
+            check(slot, requester, payment, deadline, modelId, toBalance);
+            vm.assertEq(slot.units(), units);
+            vm.assertEq(uint256(slot.status()), uint256(back));
+        }
     }
 
     function testFuzz_AfterAFailure_ItGivesTheReason(
         address requester,
-        uint40 paymentGwei,
+        uint40 payment,
         uint32 deadline,
         uint8 units,
-        uint8 number
+        uint8 number,
+        bool toBalance
     ) external pure {
         IInferenceCoordinator.FailureReason reason = IInferenceCoordinator.FailureReason(bound(number, 1, 6));
-        uint256 slot = RequestSlot.pending(requester, paymentGwei, deadline, units, 77).failed(reason);
-        check(slot, requester, paymentGwei, deadline, 77);
+        uint256 slot = RequestSlot.pending(requester, payment, deadline, units, 77, toBalance).failed(reason);
+        check(slot, requester, payment, deadline, 77, toBalance);
         vm.assertEq(uint256(slot.failure()), uint256(reason));
         vm.assertEq(uint256(slot.status()), uint256(IInferenceCoordinator.Status.Failed));
     }
 
-    function testFuzz_AfterAnAnswer_ItCommitsToIt(bytes32 commitment, bytes32 other, uint8 units, uint16 model)
-        external
-        pure
-    {
+    function testFuzz_AfterAnAnswer_ItCommitsToIt(
+        bytes32 commitment,
+        bytes32 other,
+        uint8 units,
+        uint16 model,
+        bool toBalance
+    ) external pure {
         vm.assume(commitment >> 24 != other >> 24);
         uint256 modelId = bound(model, 0, 4095);
-        uint256 slot = RequestSlot.pending(address(1), 2, 3, units, modelId);
+        uint256 slot = RequestSlot.pending(address(1), 2, 3, units, modelId, toBalance);
         vm.assertFalse(slot.commitsTo(bytes32(slot)));
         slot = slot.fulfilled(commitment);
         for (uint256 i = 0; i < 2; ++i) {
@@ -61,15 +70,16 @@ contract RequestSlotTest is TestBase {
         }
     }
 
-    function check(uint256 slot, address requester, uint256 paymentGwei, uint256 deadline, uint256 modelId)
+    function check(uint256 slot, address requester, uint256 payment, uint256 deadline, uint256 modelId, bool toBalance)
         private
         pure
     {
         vm.assertTrue(slot.isWhole());
         vm.assertEq(slot.requester(), requester);
-        vm.assertEq(slot.paymentGwei(), paymentGwei);
+        vm.assertEq(slot.payment(), payment);
         vm.assertEq(slot.deadline(), deadline);
         vm.assertEq(slot.modelId(), modelId);
+        vm.assertEq(slot.toBalance() ? 1 : 0, toBalance ? 1 : 0);
     }
 }
 

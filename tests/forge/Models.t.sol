@@ -7,6 +7,8 @@ import {CoordinatorTest} from "./base/CoordinatorTest.sol";
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 
 contract ModelsTest is CoordinatorTest {
+    uint256 private constant FEE = 0.01 ether;
+
     function testFuzz_Publish_ItKeepsModelsWhole(bytes32 digest, uint64 priceGwei, address to, uint8 form) external {
         vm.assume(to != address(0));
         uint256 price = bound(priceGwei, 0, 1000 gwei) * 1 gwei;
@@ -17,13 +19,16 @@ contract ModelsTest is CoordinatorTest {
         ];
         bytes memory manifest = cids[form % 3];
         vm.expectEmit(address(coordinator));
-        emit IInferenceCoordinator.ModelPublished(2, to, price, manifest);
+        emit IInferenceCoordinator.ModelPublished(2, to, ETHER, price, manifest);
+        vm.deal(stranger, FEE);
         vm.prank(stranger);
-        vm.assertEq(coordinator.publishModel(manifest, price, to), 2);
+        vm.assertEq(coordinator.publishModel{value: FEE}(manifest, price, ETHER, to), 2);
         vm.assertEq(coordinator.modelCount(), 2);
-        vm.assertEq(coordinator.publisherOf(2), stranger);
         IInferenceCoordinator.Model memory model = coordinator.modelOf(2);
+        vm.assertEq(model.publisher, stranger);
         vm.assertEq(model.payout, to);
+        vm.assertEq(model.token, ETHER);
+        vm.assertEq(model.publisherShare, 3000);
         vm.assertTrue(model.active);
         vm.assertEq(model.price, price);
         vm.assertEq(model.manifestCid, manifest);
@@ -31,33 +36,40 @@ contract ModelsTest is CoordinatorTest {
 
     function test_Publish_GivenNoCid_ItReverts() external {
         vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.InvalidCid.selector, bytes("no")));
-        coordinator.publishModel("no", PRICE, payout);
+        vm.prank(owner);
+        coordinator.publishModel("no", PRICE, ETHER, payout);
     }
 
     function test_Publish_GivenABadPrice_ItReverts() external {
         uint256[3] memory bad = [uint256(1 gwei + 1), 1000 ether + 1 gwei, type(uint256).max];
         for (uint256 i = 0; i < bad.length; ++i) {
             vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.PriceNotRepresentable.selector, bad[i]));
-            coordinator.publishModel(cid("m"), bad[i], payout);
+            vm.prank(owner);
+            coordinator.publishModel(cid("m"), bad[i], ETHER, payout);
             vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.PriceNotRepresentable.selector, bad[i]));
             vm.prank(publisher);
             coordinator.setModelPrice(modelId, bad[i]);
         }
-        coordinator.publishModel(cid("m"), 1000 ether, payout);
+        vm.prank(owner);
+        coordinator.publishModel(cid("m"), 1000 ether, ETHER, payout);
+        vm.assertEq(coordinator.quote(2, 0), 1000 ether);
     }
 
     function test_Publish_GivenNoPayout_ItReverts() external {
         vm.expectRevert(IInferenceCoordinator.ZeroAddress.selector);
-        coordinator.publishModel(cid("m"), PRICE, address(0));
+        vm.prank(owner);
+        coordinator.publishModel(cid("m"), PRICE, ETHER, address(0));
     }
 
     function test_Publish_GivenAFullRegistry_ItReverts() external {
         bytes memory manifest = cid("m");
+        vm.startPrank(owner);
         for (uint256 i = 1; i < 4095; ++i) {
-            coordinator.publishModel(manifest, PRICE, payout);
+            coordinator.publishModel(manifest, PRICE, ETHER, payout);
         }
         vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.RegistryFull.selector, 4095));
-        coordinator.publishModel(manifest, PRICE, payout);
+        coordinator.publishModel(manifest, PRICE, ETHER, payout);
+        vm.stopPrank();
 
         vm.prank(person);
         bytes32 requestId = coordinator.request{value: PRICE}(4095, cid("picture"), 0, NOW + 1 hours);
@@ -85,7 +97,7 @@ contract ModelsTest is CoordinatorTest {
         vm.expectRevert(unknown);
         coordinator.modelOf(9);
         vm.expectRevert(unknown);
-        coordinator.publisherOf(9);
+        coordinator.withdrawEarnings(9, stranger);
         vm.expectRevert(unknown);
         coordinator.quote(9, 0);
     }
@@ -123,9 +135,9 @@ contract ModelsTest is CoordinatorTest {
         bytes memory refusal = abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, operator);
         vm.startPrank(operator);
         vm.expectRevert(refusal);
-        coordinator.setOperator(stranger, true);
+        coordinator.setCallbackPrice(ETHER, 1);
         vm.expectRevert(refusal);
-        coordinator.setCallbackGasPrice(1 gwei);
+        coordinator.setPublishingFee(0);
         vm.expectRevert(refusal);
         coordinator.setPublisherShare(5000);
         vm.expectRevert(refusal);
@@ -137,10 +149,19 @@ contract ModelsTest is CoordinatorTest {
 
     function test_Settings_GivenValuesOutOfRange_TheyRevert() external {
         vm.startPrank(owner);
-        uint256[3] memory prices = [uint256(100_001), 1000 gwei + 100_000, type(uint256).max];
+        uint256[3] memory prices = [uint256(10_000_001), 2 ** 24, type(uint256).max];
         for (uint256 i = 0; i < prices.length; ++i) {
-            vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.PriceNotRepresentable.selector, prices[i]));
-            coordinator.setCallbackGasPrice(prices[i]);
+            bytes memory refusal =
+                abi.encodeWithSelector(IInferenceCoordinator.PriceNotRepresentable.selector, prices[i]);
+            vm.expectRevert(refusal);
+            coordinator.setCallbackPrice(ETHER, prices[i]);
+            vm.expectRevert(refusal);
+            coordinator.setCallbackPrice(stranger, prices[i]);
+        }
+        uint256[2] memory fees = [uint256(1 ether + 1), type(uint256).max];
+        for (uint256 i = 0; i < fees.length; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.PriceNotRepresentable.selector, fees[i]));
+            coordinator.setPublishingFee(fees[i]);
         }
         uint256[3] memory shares = [uint256(999), 9001, type(uint256).max];
         for (uint256 i = 0; i < shares.length; ++i) {
@@ -149,47 +170,30 @@ contract ModelsTest is CoordinatorTest {
             );
             coordinator.setPublisherShare(shares[i]);
         }
-        vm.expectRevert(IInferenceCoordinator.ZeroAddress.selector);
-        coordinator.setOperator(address(0), true);
         vm.stopPrank();
     }
 
     function testFuzz_Settings_TheCallbackPriceIsKeptExactly(uint256 price) external {
-        price = bound(price, 0, 1000 gwei / 100_000) * 100_000;
+        price = bound(price, 0, 10_000_000);
         vm.expectEmit(address(coordinator));
-        emit IInferenceCoordinator.CallbackGasPriceSet(price);
+        emit IInferenceCoordinator.CallbackPriceSet(ETHER, price);
         vm.prank(owner);
-        coordinator.setCallbackGasPrice(price);
-        vm.assertEq(coordinator.callbackGasPrice(), price);
-        vm.assertEq(coordinator.quote(modelId, 2_550_000), PRICE + 2_550_000 * price);
+        coordinator.setCallbackPrice(ETHER, price);
+        vm.assertEq(coordinator.callbackPriceOf(ETHER), price);
+        vm.assertEq(coordinator.quote(modelId, 2_550_000), PRICE + 255 * price * 1 gwei);
         vm.assertEq(coordinator.publisherShare(), 3000);
         vm.assertEq(coordinator.nextNonce(), 0);
     }
 
     function test_Settings_TheDearestRequestFitsItsSlot() external {
         vm.prank(owner);
-        coordinator.setCallbackGasPrice(1000 gwei);
+        coordinator.setCallbackPrice(ETHER, 10_000_000);
         vm.prank(publisher);
         coordinator.setModelPrice(modelId, 1000 ether);
         vm.deal(person, 2000 ether);
         bytes32 requestId = askWith(2_550_000);
         vm.assertEq(coordinator.requestOf(requestId).payment, 1002.55 ether);
         vm.assertEq(coordinator.requestOf(requestId).requester, person);
-    }
-
-    function test_Settings_AnOperatorComesAndGoes() external {
-        bytes32 requestId = ask();
-        vm.expectEmit(address(coordinator));
-        emit IInferenceCoordinator.OperatorSet(stranger, true);
-        vm.prank(owner);
-        coordinator.setOperator(stranger, true);
-        vm.assertTrue(coordinator.isOperator(stranger));
-        vm.prank(owner);
-        coordinator.setOperator(stranger, false);
-        vm.assertFalse(coordinator.isOperator(stranger));
-        vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.NotOperator.selector, stranger));
-        vm.prank(stranger);
-        coordinator.report(one(success(requestId)));
     }
 
     function test_Settings_OwnershipMovesInTwoSteps() external {
@@ -204,11 +208,11 @@ contract ModelsTest is CoordinatorTest {
         vm.assertEq(coordinator.owner(), stranger);
         vm.assertEq(coordinator.nextNonce(), 1);
         vm.assertEq(coordinator.publisherShare(), 3000);
-        vm.assertEq(coordinator.callbackGasPrice(), 1 gwei);
+        vm.assertEq(coordinator.callbackPriceOf(ETHER), 10_000);
     }
 
     function test_Settings_GivenNoOwner_ItCannotBeDeployed() external {
         vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableInvalidOwner.selector, address(0)));
-        new InferenceCoordinator(address(0));
+        new InferenceCoordinator(address(0), only(operator), 1, CANCEL_WINDOW);
     }
 }

@@ -57,9 +57,9 @@ contract MoneyTest is CoordinatorTest {
         bytes32 requestId = askFrom(refuser, 0);
         vm.warp(NOW + 2 hours);
         vm.expectEmit(address(coordinator));
-        emit IInferenceCoordinator.Credited(address(refuser), PRICE);
+        emit IInferenceCoordinator.Credited(ETHER, address(refuser), PRICE);
         coordinator.refund(requestId);
-        vm.assertEq(coordinator.creditOf(address(refuser)), PRICE);
+        vm.assertEq(balanceOf(address(refuser)), PRICE);
         refuser.withdrawTo(stranger);
         vm.assertEq(stranger.balance, PRICE);
     }
@@ -84,59 +84,87 @@ contract MoneyTest is CoordinatorTest {
         vm.assertEq(bytes32(bytes4(reason)), bytes32(IInferenceCoordinator.InsufficientGas.selector));
     }
 
-    function test_Withdraw_GivenNoCredit_ItReverts() external {
-        vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.NothingToWithdraw.selector, stranger));
-        vm.prank(stranger);
-        coordinator.withdraw(stranger);
+    function test_Withdraw_GivenTooLittle_ItReverts() external {
+        reportOne(success(ask()));
+        uint256 held = balanceOf(operator);
+        expectBalanceTooLow(stranger, 0, 1);
+        expectBalanceTooLow(operator, held, held + 1);
+        expectBalanceTooLow(operator, held, type(uint256).max);
     }
 
     function test_Withdraw_GivenTheZeroAddress_ItReverts() external {
         reportOne(success(ask()));
         vm.expectRevert(IInferenceCoordinator.ZeroAddress.selector);
         vm.prank(operator);
-        coordinator.withdraw(address(0));
+        coordinator.withdraw(ETHER, address(0), 1);
     }
 
     function test_Withdraw_GivenTheReceiverRefuses_ItReverts() external {
         reportOne(success(ask()));
         EtherRefuser refuser = new EtherRefuser(coordinator);
-        uint256 credit = coordinator.creditOf(operator);
-        vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.TransferFailed.selector, address(refuser), credit));
+        uint256 held = balanceOf(operator);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.TransferFailed.selector, address(refuser), held));
         vm.prank(operator);
-        coordinator.withdraw(address(refuser));
-        vm.assertEq(coordinator.creditOf(operator), credit);
+        coordinator.withdraw(ETHER, address(refuser), held);
+        vm.assertEq(balanceOf(operator), held);
     }
 
-    function test_Withdraw_GivenACredit_ItPaysAllOfItOnce() external {
+    function test_Withdraw_GivenABalance_ItPaysAllOfItOnce() external {
         reportOne(success(ask()));
         reportOne(success(ask()));
         vm.prank(owner);
         coordinator.pause();
-        uint256 credit = 2 * PRICE * 7 / 10;
+        uint256 held = 2 * PRICE * 7 / 10;
         vm.expectEmit(address(coordinator));
-        emit IInferenceCoordinator.Withdrawn(operator, stranger, credit);
+        emit IInferenceCoordinator.Withdrawn(ETHER, operator, stranger, held);
         vm.prank(operator);
-        uint256 paid = coordinator.withdraw(stranger);
-        vm.assertEq(paid, credit);
-        vm.assertEq(stranger.balance, credit);
-        vm.assertEq(coordinator.creditOf(operator), 0);
-        vm.assertEq(address(coordinator).balance, coordinator.creditOf(payout));
-        vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.NothingToWithdraw.selector, operator));
+        coordinator.withdraw(ETHER, stranger, held);
+        vm.assertEq(stranger.balance, held);
+        vm.assertEq(balanceOf(operator), 0);
+        vm.assertEq(address(coordinator).balance, coordinator.earningsOf(modelId));
+        expectBalanceTooLow(operator, 0, held);
+    }
+
+    function testFuzz_Withdraw_GivenAPart_TheRestStays(uint96 held, uint96 wanted) external {
+        uint256 part = bound(wanted, 0, held);
+        vm.deal(person, held);
+        vm.startPrank(person);
+        coordinator.deposit{value: held}();
+        coordinator.withdraw(ETHER, stranger, part);
+        vm.stopPrank();
+        vm.assertEq(stranger.balance, part);
+        vm.assertEq(balanceOf(person), held - part);
+        vm.assertEq(address(coordinator).balance, held - part);
+    }
+
+    function test_Withdraw_GivenAnOperator_ItStaysOne() external {
+        reportOne(success(ask()));
+        uint256 held = balanceOf(operator);
         vm.prank(operator);
-        coordinator.withdraw(stranger);
+        coordinator.withdraw(ETHER, operator, held);
+        vm.assertTrue(coordinator.isOperator(operator));
     }
 
     function test_Withdraw_GivenReentry_ItPaysOnce() external {
         ReentrantConsumer consumer = new ReentrantConsumer(coordinator);
-        coordinator.publishModel(cid("manifest"), PRICE, address(consumer));
-        vm.prank(person);
-        bytes32 requestId = coordinator.request{value: PRICE}(2, cid("picture"), 0, NOW + 1 hours);
-        reportOne(success(requestId));
-        consumer.prepare(abi.encodeCall(IInferenceCoordinator.withdraw, (address(consumer))), 0);
-        consumer.withdrawTo(address(consumer));
+        vm.deal(address(consumer), 2 ether);
+        vm.prank(address(consumer));
+        coordinator.deposit{value: 2 ether}();
+        consumer.prepare(abi.encodeCall(IInferenceCoordinator.withdraw, (ETHER, address(consumer), 1 ether)), 0);
+        vm.prank(address(consumer));
+        coordinator.withdraw(ETHER, address(consumer), 1 ether);
         vm.assertEq(consumer.tries(), 1);
         vm.assertEq(consumer.breaches(), 0);
-        vm.assertEq(address(consumer).balance, PRICE * 3 / 10);
+        vm.assertEq(address(consumer).balance, 1 ether);
+        vm.assertEq(balanceOf(address(consumer)), 1 ether);
+    }
+
+    function expectBalanceTooLow(address account, uint256 held, uint256 wanted) private {
+        vm.expectRevert(
+            abi.encodeWithSelector(IInferenceCoordinator.BalanceTooLow.selector, ETHER, account, held, wanted)
+        );
+        vm.prank(account);
+        coordinator.withdraw(ETHER, stranger, wanted);
     }
 
     function expectNotRefundable(bytes32 requestId, IInferenceCoordinator.Status status, uint256 deadline) private {

@@ -27,19 +27,18 @@ contract ReportTest is CoordinatorTest {
         emit IInferenceCoordinator.InferenceFulfilled(requestId, cid("result"), answerOf(7, 9876));
         reportOne(success(requestId));
         uint256 payment = PRICE + 20_000 gwei;
-        vm.assertEq(coordinator.creditOf(payout), payment * 3000 / 10_000);
-        vm.assertEq(coordinator.creditOf(operator), payment * 7000 / 10_000);
+        vm.assertEq(coordinator.earningsOf(modelId), payment * 3000 / 10_000);
+        vm.assertEq(balanceOf(operator), payment * 7000 / 10_000);
         vm.assertEq(address(coordinator).balance, payment);
     }
 
     function test_ItKeepsWhatVerifiesTheResult() external {
         bytes32 requestId = askWith(20_000);
-        vm.assertFalse(coordinator.verifyResult(requestId, person, cid("result"), answerOf(7, 9876)));
+        vm.assertFalse(coordinator.verifyResult(requestId, cid("result"), answerOf(7, 9876)));
         reportOne(success(requestId));
-        vm.assertTrue(coordinator.verifyResult(requestId, person, cid("result"), answerOf(7, 9876)));
-        vm.assertFalse(coordinator.verifyResult(requestId, stranger, cid("result"), answerOf(7, 9876)));
-        vm.assertFalse(coordinator.verifyResult(requestId, person, cid("other"), answerOf(7, 9876)));
-        vm.assertFalse(coordinator.verifyResult(requestId, person, cid("result"), answerOf(7, 9875)));
+        vm.assertTrue(coordinator.verifyResult(requestId, cid("result"), answerOf(7, 9876)));
+        vm.assertFalse(coordinator.verifyResult(requestId, cid("other"), answerOf(7, 9876)));
+        vm.assertFalse(coordinator.verifyResult(requestId, cid("result"), answerOf(7, 9875)));
 
         IInferenceCoordinator.Request memory known = coordinator.requestOf(requestId);
         assertStatus(requestId, IInferenceCoordinator.Status.Fulfilled);
@@ -53,8 +52,8 @@ contract ReportTest is CoordinatorTest {
     function test_GivenARequestThatIsNotAnswered_NothingVerifies() external {
         bytes32 failed = ask();
         reportOne(failure(failed));
-        vm.assertFalse(coordinator.verifyResult(failed, person, "", ""));
-        vm.assertFalse(coordinator.verifyResult(keccak256("never"), person, "", ""));
+        vm.assertFalse(coordinator.verifyResult(failed, "", ""));
+        vm.assertFalse(coordinator.verifyResult(keccak256("never"), "", ""));
     }
 
     function test_ItSettlesOnTheLastSecond() external {
@@ -89,7 +88,7 @@ contract ReportTest is CoordinatorTest {
         EtherRefuser refuser = new EtherRefuser(coordinator);
         bytes32 requestId = askFrom(refuser, 0);
         reportOne(failure(requestId));
-        vm.assertEq(coordinator.creditOf(address(refuser)), PRICE);
+        vm.assertEq(balanceOf(address(refuser)), PRICE);
         assertStatus(requestId, IInferenceCoordinator.Status.Failed);
     }
 
@@ -98,7 +97,7 @@ contract ReportTest is CoordinatorTest {
         bytes32 requestId = askFrom(burner, 0);
         vm.prank(operator);
         coordinator.report{gas: 400_000}(one(failure(requestId)));
-        vm.assertEq(coordinator.creditOf(address(burner)), PRICE);
+        vm.assertEq(balanceOf(address(burner)), PRICE);
     }
 
     function test_GivenTooLittleGasForTheRefund_ItReverts() external {
@@ -151,7 +150,7 @@ contract ReportTest is CoordinatorTest {
         emit IInferenceCoordinator.FulfilmentSkipped(requestId, IInferenceCoordinator.Status.Fulfilled);
         vm.prank(operator);
         coordinator.report(items);
-        vm.assertEq(coordinator.creditOf(operator) + coordinator.creditOf(payout), PRICE);
+        vm.assertEq(balanceOf(operator) + coordinator.earningsOf(modelId), PRICE);
         vm.assertEq(address(coordinator).balance, 2 * PRICE);
     }
 
@@ -198,13 +197,14 @@ contract ReportTest is CoordinatorTest {
         assertStatus(items[4].requestId, IInferenceCoordinator.Status.Pending);
         assertStatus(items[5].requestId, IInferenceCoordinator.Status.Failed);
         assertStatus(items[6].requestId, IInferenceCoordinator.Status.Fulfilled);
-        vm.assertEq(coordinator.creditOf(operator) + coordinator.creditOf(payout), 3 * PRICE);
+        vm.assertEq(balanceOf(operator) + coordinator.earningsOf(modelId), 3 * PRICE);
         vm.assertEq(address(coordinator).balance, 5 * PRICE);
     }
 
     function test_GivenSeveralModels_ItCreditsEachPublisher() external {
         address other = makeAccount("other payout");
-        uint256 otherModel = coordinator.publishModel(cid("other manifest"), 3 * PRICE, other);
+        vm.prank(owner);
+        uint256 otherModel = coordinator.publishModel(cid("other manifest"), 3 * PRICE, ETHER, other);
         uint256[5] memory order = [modelId, otherModel, otherModel, modelId, otherModel];
         IInferenceCoordinator.Fulfilment[] memory items = new IInferenceCoordinator.Fulfilment[](5);
         for (uint256 i = 0; i < items.length; ++i) {
@@ -214,9 +214,9 @@ contract ReportTest is CoordinatorTest {
         }
         vm.prank(operator);
         coordinator.report(items);
-        vm.assertEq(coordinator.creditOf(payout), 2 * PRICE * 3 / 10);
-        vm.assertEq(coordinator.creditOf(other), 9 * PRICE * 3 / 10);
-        vm.assertEq(coordinator.creditOf(operator), 11 * PRICE * 7 / 10);
+        vm.assertEq(coordinator.earningsOf(modelId), 2 * PRICE * 3 / 10);
+        vm.assertEq(coordinator.earningsOf(otherModel), 9 * PRICE * 3 / 10);
+        vm.assertEq(balanceOf(operator), 11 * PRICE * 7 / 10);
     }
 
     function test_GivenPaused_ItSettles() external {
@@ -230,12 +230,16 @@ contract ReportTest is CoordinatorTest {
         assertStatus(failed, IInferenceCoordinator.Status.Failed);
     }
 
-    function test_GivenAnotherShare_ItSplitsByIt() external {
+    function testFuzz_GivenAnotherShare_ItSplitsByItToTheLastWei(uint256 share, uint64 priceGwei) external {
+        share = bound(share, 1000, 9000);
         vm.prank(owner);
-        coordinator.setPublisherShare(9000);
+        coordinator.setPublisherShare(share);
+        uint256 payment = bound(priceGwei, 0, 1000 gwei) * 1 gwei;
+        modelId = publish(payment, ETHER);
+        vm.deal(person, payment);
         reportOne(success(ask()));
-        vm.assertEq(coordinator.creditOf(payout), PRICE * 9 / 10);
-        vm.assertEq(coordinator.creditOf(operator), PRICE / 10);
+        vm.assertEq(coordinator.earningsOf(modelId), payment * share / 10_000);
+        vm.assertEq(balanceOf(operator), payment - payment * share / 10_000);
     }
 
     function test_GivenAFreeModel_ItSettles() external {
@@ -245,7 +249,7 @@ contract ReportTest is CoordinatorTest {
         bytes32 failed = ask();
         reportOne(success(fulfilled));
         reportOne(failure(failed));
-        vm.assertEq(coordinator.creditOf(operator), 0);
+        vm.assertEq(balanceOf(operator), 0);
         assertStatus(fulfilled, IInferenceCoordinator.Status.Fulfilled);
     }
 

@@ -158,7 +158,7 @@ contract RequestTest is CoordinatorTest {
         coordinator.setModelPrice(modelId, 5 ether);
         vm.assertEq(coordinator.requestOf(requestId).payment, PRICE);
         reportOne(success(requestId));
-        vm.assertEq(coordinator.creditOf(payout) + coordinator.creditOf(operator), PRICE);
+        vm.assertEq(coordinator.earningsOf(modelId) + balanceOf(operator), PRICE);
     }
 
     function test_GivenExcess_ItReturnsIt() external {
@@ -166,16 +166,16 @@ contract RequestTest is CoordinatorTest {
         send(modelId, cid("picture"), 0, NOW + 1 hours, 3 ether + 1);
         vm.assertEq(before - person.balance, PRICE);
         vm.assertEq(address(coordinator).balance, PRICE);
-        vm.assertEq(coordinator.creditOf(person), 0);
+        vm.assertEq(balanceOf(person), 0);
     }
 
     function test_GivenTheCallerRefusesItsExcess_ItCreditsIt() external {
         EtherRefuser refuser = new EtherRefuser(coordinator);
         vm.expectEmit(address(coordinator));
-        emit IInferenceCoordinator.Credited(address(refuser), 1 ether - PRICE);
+        emit IInferenceCoordinator.Credited(ETHER, address(refuser), 1 ether - PRICE);
         vm.prank(person);
         refuser.ask{value: 1 ether}(modelId, cid("picture"), 0, NOW + 1 hours);
-        vm.assertEq(coordinator.creditOf(address(refuser)), 1 ether - PRICE);
+        vm.assertEq(balanceOf(address(refuser)), 1 ether - PRICE);
         vm.assertEq(address(coordinator).balance, 1 ether);
         refuser.withdrawTo(stranger);
         vm.assertEq(stranger.balance, 1 ether - PRICE);
@@ -185,7 +185,7 @@ contract RequestTest is CoordinatorTest {
         GasBurner burner = new GasBurner(coordinator);
         vm.prank(person);
         burner.ask{value: 1 ether}(modelId, cid("picture"), 0, NOW + 1 hours);
-        vm.assertEq(coordinator.creditOf(address(burner)), 1 ether - PRICE);
+        vm.assertEq(balanceOf(address(burner)), 1 ether - PRICE);
     }
 
     function test_GivenTheCallerReenters_NothingGoesThrough() external {
@@ -222,7 +222,16 @@ contract RequestTest is CoordinatorTest {
     ) private view returns (bytes32) {
         return keccak256(
             abi.encode(
-                block.chainid, address(coordinator), requester, nonce, modelId, imageCid, payment, callbackGas, deadline
+                block.chainid,
+                address(coordinator),
+                requester,
+                nonce,
+                modelId,
+                imageCid,
+                payment,
+                callbackGas,
+                deadline,
+                block.timestamp
             )
         );
     }

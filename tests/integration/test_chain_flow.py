@@ -44,6 +44,7 @@ from oracle.store import SqliteRequestStore
 pytestmark = pytest.mark.integration
 
 PRICE = 10**15
+WINDOW = 300  # seconds in which a request can be cancelled
 DIGIT_SEVEN = bytes((1, 1, 1, 0, 0, 7, 0x27, 0x10)) + bytes(24)
 
 
@@ -82,8 +83,7 @@ async def world() -> AsyncIterator[World]:
     async with Anvil() as anvil, FaultyRpc(anvil.url) as faulty:
         direct, rpc = Rpc(anvil.url), Rpc(faulty.url, timeout=2.0)
         user = AccountSender(direct, anvil.accounts[0], anvil.chain_id, receipt_timeout=10.0)
-        deployed = await user.deploy_coordinator()
-        await user.set_operator(deployed.address, anvil.accounts[1].address)
+        deployed = await user.deploy_coordinator(operators=[anvil.accounts[1].address], cancel_window=WINDOW)
         model = await user.publish_model(deployed.address, cid("manifest"), PRICE)
         yield World(anvil, faulty, rpc, deployed.address, model, user, deployed.block_number)
         await rpc.close()
@@ -270,8 +270,8 @@ async def test_a_report_settles_skips_and_fails_item_by_item(world: World) -> No
     ]
     assert receipt.block == await world.reader.block(receipt.block.number)
     assert receipt.gas_used * receipt.effective_gas_price > 0
-    assert await world.reader.verify_result(second.request_id, world.user.address, cid("result"), DIGIT_SEVEN)
-    assert not await world.reader.verify_result(second.request_id, world.user.address, cid("other"), DIGIT_SEVEN)
+    assert await world.reader.verify_result(second.request_id, cid("result"), DIGIT_SEVEN)
+    assert not await world.reader.verify_result(second.request_id, cid("other"), DIGIT_SEVEN)
 
 
 async def test_the_example_consumer_is_called_back_with_its_gas(world: World) -> None:
@@ -298,7 +298,7 @@ async def test_a_callback_that_reverts_is_reported_and_paid(world: World) -> Non
     no_digit = Fulfilment(asked.request_id, result_cid=cid("r"), answer=b"\0" * 32, callback_gas=200_000)
     receipt = await post(world.operator, [no_digit])
     assert receipt.callback_failed == {asked.request_id}
-    assert await world.reader.credit_of(world.operator.address) > 0
+    assert await world.reader.balance_of(None, world.operator.address) > 0
 
 
 async def test_a_receipt_that_comes_late_is_none_until_it_comes(world: World) -> None:
@@ -356,20 +356,22 @@ async def test_a_replacement_that_pays_too_little_is_refused_by_the_double(world
 async def test_a_report_of_a_stranger_reverts_before_it_costs_anything(world: World) -> None:
     (asked,) = await world.ask("picture")
     stranger = EthereumReportSender(world.rpc, world.anvil.accounts[5], world.coordinator, world.anvil.chain_id)
-    with pytest.raises(ReportReverted, match=rf"NotOperator\(caller={stranger.address}\)") as caught:
+    with pytest.raises(ReportReverted, match=rf"NotOperator\(account={stranger.address}\)") as caught:
         await stranger.prepare([answer(asked)], 0)
-    assert "setOperator" in caught.value.remedy
+    assert "proposeOperators" in caught.value.remedy
 
 
 async def test_an_operator_without_funds_is_told_which_account_to_fund(world: World) -> None:
     poor = Account.from_key("0x" + "77" * 32)
-    await world.user.set_operator(world.coordinator, poor.address)
+    coordinator = (await world.user.deploy_coordinator(operators=[poor.address])).address
     with pytest.raises(ConfigurationError, match="less than the") as unfunded:
-        await verify_operator(world.rpc, world.coordinator, poor.address)
+        await verify_operator(world.rpc, coordinator, poor.address)
     assert poor.address in unfunded.value.remedy
 
-    (asked,) = await world.ask("picture")
-    operator = EthereumReportSender(world.rpc, poor, world.coordinator, world.anvil.chain_id)
+    model = await world.user.publish_model(coordinator, cid("manifest"), PRICE)
+    until = (await world.reader.head()).timestamp + 600
+    asked = await world.user.request_inference(coordinator, Ask(model, cid("picture"), until))
+    operator = EthereumReportSender(world.rpc, poor, coordinator, world.anvil.chain_id)
     report = await operator.prepare([answer(asked)], 0)
     with pytest.raises(TransactionRefused, match="not enough ether") as caught:
         await operator.broadcast(report)
@@ -411,10 +413,20 @@ async def test_a_wrong_deployment_is_told_apart_with_a_remedy(world: World) -> N
         assert caught.value.remedy
     with pytest.raises(ConfigurationError, match="is not an operator") as stranger:
         await verify_operator(world.rpc, world.coordinator, world.anvil.accounts[7].address)
-    assert "setOperator" in stranger.value.remedy
+    assert "proposeOperators" in stranger.value.remedy
 
 
-async def test_models_quotes_and_credits_are_read(world: World) -> None:
+async def test_given_a_quorum_above_one_when_the_operator_is_checked_then_it_is_told_that_it_cannot_report_alone(
+    world: World,
+) -> None:
+    members = [world.anvil.accounts[1].address, world.anvil.accounts[2].address]
+    coordinator = (await world.user.deploy_coordinator(operators=members, quorum=2)).address
+    with pytest.raises(ConfigurationError, match=r"2 operators of the coordinator .* must sign each report") as caught:
+        await verify_operator(world.rpc, coordinator, members[0])
+    assert "alone" in caught.value.remedy
+
+
+async def test_models_quotes_balances_and_earnings_are_read(world: World) -> None:
     second = await world.user.publish_model(world.coordinator, cid("second"), 2 * PRICE)
     models = await world.reader.models()
     assert [(model.model_id, model.price, model.active) for model in models] == [(1, PRICE, True), (2, 2 * PRICE, True)]
@@ -423,10 +435,87 @@ async def test_models_quotes_and_credits_are_read(world: World) -> None:
     assert await world.reader.quote(second) == 2 * PRICE
     (asked,) = await world.ask("paid")
     await post(world.operator, [answer(asked)])
-    credit = await world.reader.credit_of(world.user.address)
-    assert credit > 0
-    assert await world.user.withdraw(world.coordinator) == credit
-    assert await world.reader.credit_of(world.user.address) == 0
+    earned = await world.reader.earnings_of(world.model)
+    left = await world.reader.balance_of(None, world.operator.address)
+    assert earned > 0
+    assert earned + left == PRICE
+    assert await world.user.withdraw_earnings(world.coordinator, world.model) == earned
+    assert await world.reader.earnings_of(world.model) == 0
+    operator = AccountSender(world.rpc, world.anvil.accounts[1], world.anvil.chain_id)
+    assert await operator.withdraw(world.coordinator) == left
+    assert await world.reader.balance_of(None, world.operator.address) == 0
+
+
+async def test_given_a_stranger_when_it_publishes_then_it_pays_the_fee_and_the_owner_has_it(world: World) -> None:
+    stranger = AccountSender(world.rpc, world.anvil.accounts[4], world.anvil.chain_id)
+    payout = world.anvil.accounts[5].address
+    number = await stranger.publish_model(world.coordinator, cid("theirs"), PRICE, payout)
+    model = await world.reader.model(number)
+    assert model is not None
+    assert (model.payout, model.token) == (payout, None)
+    assert await world.reader.balance_of(None, world.user.address) == 10**16
+
+
+async def test_given_a_deposit_when_pictures_are_asked_from_it_then_one_transaction_asks_all(world: World) -> None:
+    await world.user.deposit(world.coordinator, 5 * PRICE)
+    until = (await world.reader.head()).timestamp + 600
+    images = [cid(f"picture {i}") for i in range(3)]
+    asked = await world.user.request_many(world.coordinator, world.model, images, until, from_balance=True)
+    assert len({one.request_id for one in asked}) == 3
+    assert len({one.transaction_hash for one in asked}) == 1
+    assert await world.reader.balance_of(None, world.user.address) == 2 * PRICE
+    with pytest.raises(CallReverted, match="BalanceTooLow") as low:
+        await world.user.request_many(world.coordinator, world.model, images, until, from_balance=True)
+    assert "sibyl deposit" in low.value.remedy
+
+    paid = await world.user.request_many(world.coordinator, world.model, images, until)
+    seen = [event.request for event in await world.reader.events(paid[0].block_number, paid[0].block_number)]  # type: ignore[union-attr]
+    assert [request.image_cid for request in seen] == images
+    assert [one.payment for one in paid] == [PRICE] * 3
+    assert await world.user.withdraw(world.coordinator) == 2 * PRICE
+
+
+async def test_given_a_request_within_its_window_when_cancelled_then_its_money_is_back_and_the_scanner_ends_it(
+    world: World, store: SqliteRequestStore
+) -> None:
+    assert await world.reader.cancel_window() == WINDOW
+    scanner = Scanner(world.reader, store, confirmations=1, start_block=world.start)
+    first, second = await world.ask("first", "second")
+    await catch_up(scanner)
+    row = await store.get(first.request_id)
+    assert row is not None
+    before = int(await world.anvil.call("eth_getBalance", world.user.address, "latest"), 16)
+    mined = await world.user.cancel(world.coordinator, row.request)
+    after = int(await world.anvil.call("eth_getBalance", world.user.address, "latest"), 16)
+    assert after - before == PRICE - mined.gas_used * mined.effective_gas_price
+    await catch_up(scanner)
+    assert await status_of(store, first) is RequestStatus.CANCELLED
+    assert (await post(world.operator, [answer(first)])).skipped == {first.request_id: OnChainStatus.CANCELLED}
+
+    late = await store.get(second.request_id)
+    assert late is not None
+    await world.anvil.increase_time(WINDOW + 1)
+    await world.anvil.mine()
+    with pytest.raises(CallReverted, match="NotCancellable") as over:
+        await world.user.cancel(world.coordinator, late.request)
+    assert "sibyl refund" in over.value.remedy
+    assert await status_of(store, second) is RequestStatus.CONFIRMED
+
+
+async def test_given_a_reorg_that_takes_a_cancel_away_when_scanned_then_the_request_is_open_again(
+    world: World, store: SqliteRequestStore
+) -> None:
+    scanner = Scanner(world.reader, store, confirmations=1, start_block=world.start)
+    (asked,) = await world.ask("picture")
+    await catch_up(scanner)
+    row = await store.get(asked.request_id)
+    assert row is not None
+    await world.user.cancel(world.coordinator, row.request)
+    await catch_up(scanner)
+    assert await status_of(store, asked) is RequestStatus.CANCELLED
+    await world.anvil.reorg(1)
+    await catch_up(scanner)
+    assert await status_of(store, asked) is RequestStatus.CONFIRMED
 
 
 async def test_a_user_is_told_what_is_wrong_and_what_to_do(world: World) -> None:

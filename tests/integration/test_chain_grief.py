@@ -42,8 +42,7 @@ async def test_given_requesters_that_burn_their_gas_when_their_failures_are_post
         rpc = Rpc(chain.url)
         try:
             owner = AccountSender(rpc, dev_account(0), chain.chain_id)
-            coordinator = (await owner.deploy_coordinator()).address
-            await owner.set_operator(coordinator, str(dev_account(1).address))
+            coordinator = (await owner.deploy_coordinator(operators=[str(dev_account(1).address)])).address
             model = await owner.publish_model(coordinator, Cid(b"\x01\x55\x12\x20" + bytes(32)), GWEI)
             attacker = AccountSender(rpc, dev_account(3), chain.chain_id)
             burner = (await attacker.transact(None, gas_burner(coordinator))).contract

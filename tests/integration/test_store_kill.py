@@ -47,7 +47,7 @@ async def main(path, count, branch):
         await store.roll_back(None)
         here = block(1, branch)
         who = "0x" + "11" * 20
-        asked = [InferenceRequest(i.to_bytes(32, "big"), 1, who, CID, 1, 0, 2**40, i) for i in range(count)]
+        asked = [InferenceRequest(i.to_bytes(32, "big"), 1, who, CID, 1, 0, 2**40, i, 1) for i in range(count)]
         await store.commit_scan([RequestSeen(r, LogPosition(here, bytes(32), r.nonce)) for r in asked], [here], here)
         await store.confirm(1)
         rows = await store.select([S.CONFIRMED])

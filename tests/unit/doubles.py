@@ -38,6 +38,7 @@ from oracle.errors import ContentUnavailable, ImageRejected, ReportReverted, Unk
 
 COORDINATOR = "0x" + "c0" * 20
 REQUESTER = "0x" + "11" * 20
+CREATED = 1_000_000  # when every request is made
 
 
 def cid_of(data: bytes) -> Cid:
@@ -49,17 +50,26 @@ def block(number: int, fork: str = "") -> BlockRef:
 
 
 def a_request(
-    nonce: int, *, image: Cid, deadline: int, model_id: int = 1, callback_gas: int = 0, requester: str = REQUESTER
+    nonce: int,
+    *,
+    image: Cid,
+    deadline: int,
+    model_id: int = 1,
+    callback_gas: int = 0,
+    requester: str = REQUESTER,
+    payment: int = 10**15,
+    created_at: int = CREATED,
 ) -> InferenceRequest:
     return InferenceRequest(
         hashlib.sha256(b"request" + nonce.to_bytes(8, "big")).digest(),
         model_id,
         requester,
         image,
-        10**15,
+        payment,
         callback_gas,
         deadline,
         nonce,
+        created_at,
     )
 
 
@@ -209,6 +219,7 @@ class MemoryChain:
     def __init__(self, models: Mapping[int, Cid]) -> None:
         self.address = "0x" + "0e" * 20
         self.models = models
+        self.tokens: dict[int, str] = {}
         self.height = 100
         self.pending: dict[int, tuple[SignedReport, tuple[Fulfilment, ...]]] = {}
         self.built: dict[bytes, tuple[Fulfilment, ...]] = {}
@@ -240,7 +251,7 @@ class MemoryChain:
 
     async def model(self, model_id: int) -> OnChainModel | None:
         cid = self.models.get(model_id)
-        return OnChainModel(model_id, cid, 10**15, REQUESTER, True) if cid else None
+        return OnChainModel(model_id, cid, 10**15, REQUESTER, True, self.tokens.get(model_id)) if cid else None
 
     async def next_nonce(self) -> int:
         return self.nonce

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.unit
 COORDINATOR = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 REQUESTER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 CHAIN = 31337
+BORN = 1_700_000_000  # time of block 0
 
 
 def digest(text: str) -> bytes:
@@ -74,6 +75,7 @@ def test_the_statuses_and_reasons_are_those_of_the_contract() -> None:
         "CALLBACK_FAILED",
         "FAILED",
         "REFUNDED",
+        "CANCELLED",
     ]
     assert max(FailureReason) == 6
 
@@ -86,9 +88,10 @@ def test_a_contract_that_was_not_compiled_says_how(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_request_id_is_the_hash_of_everything_asked() -> None:
-    request = InferenceRequest(bytes(32), 3, REQUESTER, cid("cat"), 10**15, 200_000, 1_800_000_000, 7)
+    request = InferenceRequest(bytes(32), 3, REQUESTER, cid("cat"), 10**15, 200_000, 1_800_000_000, 7, 1_700_000_005)
     image = cid("cat").value
-    words = [CHAIN, int(COORDINATOR, 16), int(REQUESTER, 16), 7, 3, 9 * 32, 10**15, 200_000, 1_800_000_000, len(image)]
+    terms = [7, 3, 10 * 32, 10**15, 200_000, 1_800_000_000, 1_700_000_005]
+    words = [CHAIN, int(COORDINATOR, 16), int(REQUESTER, 16), *terms, len(image)]
     by_hand = b"".join(word.to_bytes(32, "big") for word in words) + image.ljust(64, b"\0")
     assert codec.request_id_of(CHAIN, COORDINATOR, request) == keccak(by_hand)
 
@@ -115,7 +118,7 @@ def test_a_report_is_encoded_as_an_array_of_fulfilments() -> None:
         ),
         (
             keccak(b"NotOperator(address)")[:4] + encode(["address"], [REQUESTER]),
-            f"NotOperator(caller={REQUESTER})",
+            f"NotOperator(account={REQUESTER})",
         ),
         (
             keccak(b"NotRefundable(bytes32,uint8,uint256)")[:4]
@@ -155,7 +158,7 @@ class ScriptedRpc(Rpc):
             return {
                 "number": hex(number),
                 "hash": "0x" + self.headers[number].hex(),
-                "timestamp": hex(1_700_000_000 + number),
+                "timestamp": hex(BORN + number),
                 # Proof-of-authority chains put signatures here, 97 bytes and more (EIP-225).
                 "extraData": "0x" + "00" * 400,
             }
@@ -190,8 +193,8 @@ def requested(nonce: int, block: int, index: int, *, image: bytes | None = None)
     image = cid(f"image {nonce}").value if image is None else image
     request_id = keccak(
         encode(
-            ["uint256", "address", "address", "uint256", "uint256", "bytes", "uint256", "uint256", "uint256"],
-            [CHAIN, COORDINATOR, REQUESTER, nonce, 3, image, 10**15, 0, 1_800_000_000],
+            ["uint256", "address", "address", "uint256", "uint256", "bytes", *["uint256"] * 4],
+            [CHAIN, COORDINATOR, REQUESTER, nonce, 3, image, 10**15, 0, 1_800_000_000, BORN + block],
         )
     )
     data = encode(["bytes", "uint256", "uint256", "uint256", "uint256"], [image, 10**15, 0, 1_800_000_000, nonce])
@@ -207,18 +210,19 @@ async def test_a_request_log_becomes_what_was_asked_and_where() -> None:
     (event,) = await reader([requested(7, 5, 0)]).events(0, 10)
     assert isinstance(event, RequestSeen)
     assert event.request == InferenceRequest(
-        event.request.request_id, 3, REQUESTER, cid("image 7"), 10**15, 0, 1_800_000_000, 7
+        event.request.request_id, 3, REQUESTER, cid("image 7"), 10**15, 0, 1_800_000_000, 7, BORN + 5
     )
-    assert (event.position.block.hash, event.position.block.timestamp) == (block_hash(5), 1_700_000_005)
+    assert (event.position.block.hash, event.position.block.timestamp) == (block_hash(5), BORN + 5)
 
 
 async def test_the_refund_of_a_failure_is_the_failures_money() -> None:
-    failed, refunded = digest("failed"), digest("refunded")
+    failed, refunded, cancelled = digest("failed"), digest("refunded"), digest("cancelled")
     money = [word(int(REQUESTER, 16))]
     logs = [
         a_log("InferenceRefunded", [word(failed), *money], encode(["uint256"], [1]), 4, 0, "report"),
         a_log("InferenceFailed", [word(failed)], encode(["uint8"], [3]), 4, 1, "report"),
         a_log("InferenceRefunded", [word(refunded), *money], encode(["uint256"], [1]), 4, 2, "refund"),
+        a_log("InferenceCancelled", [word(cancelled), *money], encode(["uint256"], [1]), 4, 3, "cancel"),
     ]
     events = await reader(logs).events(0, 10)
     assert [
@@ -226,6 +230,7 @@ async def test_the_refund_of_a_failure_is_the_failures_money() -> None:
     ] == [
         (failed, OnChainStatus.FAILED, FailureReason.IMAGE_UNREADABLE),
         (refunded, OnChainStatus.REFUNDED, FailureReason.NONE),
+        (cancelled, OnChainStatus.CANCELLED, FailureReason.NONE),
     ]
 
 

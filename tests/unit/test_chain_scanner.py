@@ -99,7 +99,7 @@ class FakeChain:
 
 def a_request(name: str) -> InferenceRequest:
     image = Cid(b"\x01\x55\x12\x20" + digest(f"image {name}"))
-    return InferenceRequest(digest(name), 1, "0x" + "11" * 20, image, 10**15, 0, 2_000_000_000, 0)
+    return InferenceRequest(digest(name), 1, "0x" + "11" * 20, image, 10**15, 0, 2_000_000_000, 0, 1_700_000_000)
 
 
 async def catch_up(scanner: Scanner) -> int:

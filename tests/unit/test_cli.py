@@ -124,3 +124,29 @@ def test_given_an_environment_of_another_deployment_when_a_local_stack_reads_it_
     assert settings.data_dir == tmp_path
     passed = {name for name in local_environment() if name.upper().startswith("SIBYL_")}
     assert passed == {"SIBYL_WORKERS", "SIBYL_LOG_LEVEL", "SIBYL_TEST_DATA"}
+
+
+def test_given_a_model_priced_in_a_token_when_a_limit_is_read_then_it_must_be_given_in_the_tokens_smallest_part() -> (
+    None
+):
+    token = "0x" + "12" * 20
+    assert render.limit("250", token) == 250
+    assert render.limit(None, None) == 10**16
+    for text in (None, "0.01", "-1"):
+        with pytest.raises(typer.BadParameter, match="smallest part"):
+            render.limit(text, token)
+    assert render.amount("payment", 250, token) == {"payment": 250, "token": token}
+    assert render.money(250, token) == f"250 of the token {token}"
+
+
+@pytest.mark.parametrize("arguments", [["deposit", "0"], ["deposit", "much"], ["withdraw", "--token", "0x12"]])
+def test_given_a_wrong_amount_or_address_when_money_is_moved_then_it_is_a_wrong_argument(arguments: list[str]) -> None:
+    done = sibyl(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_given_a_model_and_a_token_when_withdrawing_then_the_command_says_that_a_model_has_its_own() -> None:
+    done = sibyl("withdraw", "--model", "1", "--token", "0x" + "12" * 20)
+    assert done.returncode == 2
+    assert "its own token" in done.stderr

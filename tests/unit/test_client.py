@@ -11,7 +11,7 @@ import pytest
 from oracle import client as module
 from oracle.answers import AnswerEntry, ClassificationAnswer
 from oracle.chain.coordinator import OnChainRequest
-from oracle.client import Client, NotAnsweredYet, UnknownRequest
+from oracle.client import Client, NotAnsweredYet, NotCancellable, NotYours, UnknownRequest
 from oracle.content.cid import name_block
 from oracle.devnet.pictures import MANIFEST
 from oracle.documents import read_result
@@ -61,6 +61,7 @@ class Chain:
         self.statuses: list[OnChainStatus | Exception] = [OnChainStatus.FULFILLED]
         self.logs: list[list[RequestSeen | RequestSettled]] = []
         self.vouches = True
+        self.window = 60
         self.listed = 0
 
     async def models(self) -> Sequence[OnChainModel]:
@@ -86,6 +87,9 @@ class Chain:
 
     async def verify_result(self, *_: object) -> bool:
         return self.vouches
+
+    async def cancel_window(self) -> int:
+        return self.window
 
 
 class Content:
@@ -134,7 +138,7 @@ async def test_given_two_active_models_of_one_name_when_it_is_asked_then_all_are
     chain, content = registry("mnist-cnn", "other", "mnist-cnn")
     with pytest.raises(SibylError) as caught:
         await client_of(chain, content).model("mnist-cnn")
-    for piece in ("1 (100000000000000 wei", "3 (300000000000000 wei", ADDRESS):
+    for piece in ("1 (0.0001 ETH", "3 (0.0003 ETH", ADDRESS):
         assert piece in str(caught.value)
     assert "number" in caught.value.remedy
 
@@ -188,7 +192,7 @@ async def test_given_no_choice_when_a_model_is_asked_then_the_deployments_own_or
 def answered(raw: bytes, answer: bytes | None = None) -> tuple[Chain, Content]:
     word = ClassificationAnswer((AnswerEntry(7, 9900),)).encode() if answer is None else answer
     seen = RequestSeen(
-        InferenceRequest(REQUEST, 1, ADDRESS, cid(b"picture"), 1, 0, 2_000_000_000, 0),
+        InferenceRequest(REQUEST, 1, ADDRESS, cid(b"picture"), 1, 0, 2_000_000_000, 0, BLOCK.timestamp),
         LogPosition(BLOCK, b"\x01" * 32, 0),
     )
     settled = RequestSettled(REQUEST, OnChainStatus.FULFILLED, SETTLED_AT, result_cid=cid(raw), answer=word)
@@ -289,3 +293,42 @@ async def test_given_a_document_of_another_request_when_read_then_it_is_corrupt(
     chain, content = answered(json.dumps(document(request="0x" + "08" * 32)).encode())
     with pytest.raises(ContentCorrupt, match="disagree"):
         await client_of(chain, content).outcome(REQUEST)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Asking and cancelling
+# ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_given_a_deadline_within_the_cancel_window_when_asked_then_a_later_one_is_named_first() -> None:
+    chain, content = registry("mnist-cnn")
+    client = client_of(chain, content)
+    (model,) = await chain.models()
+    with pytest.raises(SibylError, match="60 s are over") as caught:
+        await client.ask(model, [cid(b"picture")], deadline=80)
+    assert "--deadline" in caught.value.remedy
+
+
+async def test_given_a_model_priced_in_a_token_when_asked_in_ether_then_the_balance_is_named() -> None:
+    chain, content = registry("mnist-cnn")
+    model = OnChainModel(1, cid(b"manifest"), 5, ADDRESS, True, "0x" + "70" * 20)
+    with pytest.raises(SibylError, match="priced in the token") as caught:
+        await client_of(chain, content).ask(model, [cid(b"picture")])
+    assert "--from-balance" in caught.value.remedy
+
+
+async def test_given_a_request_that_cannot_be_taken_back_when_cancelled_then_the_error_says_why() -> None:
+    chain, content = answered(RAW)
+    client = client_of(chain, content, requester_key="0x" + "01" * 32)
+    (whole,) = chain.logs
+    with pytest.raises(NotCancellable, match="has ended: fulfilled"):
+        await client.cancel(REQUEST)
+    chain.logs = [whole[:1]]
+    with pytest.raises(NotYours, match=ADDRESS):
+        await client.cancel(REQUEST)
+    chain.logs = [[]]
+    with pytest.raises(UnknownRequest):
+        await client.cancel(REQUEST)
+    chain.window = 0
+    with pytest.raises(NotCancellable, match="no cancel window"):
+        await client.cancel(REQUEST)

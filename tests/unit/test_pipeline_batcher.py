@@ -27,6 +27,7 @@ def row(number: int, *, model: int = 1, size: int = 100, deadline: int = FAR, at
         callback_gas=0,
         deadline=deadline,
         nonce=number,
+        created_at=int(NOW),
     )
     return RequestRow(request, RequestStatus.READY, block=1, attempts=attempts, image=ImageFacts("PNG", 28, 28, size))
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ from oracle.pipeline.intake import Intake
 from oracle.pipeline.models import ModelCatalogue
 from oracle.pipeline.runner import Runner
 from oracle.pipeline.settler import Settler
+from oracle.pipeline.worth import Worth
 from oracle.store import SqliteRequestStore
 
 pytestmark = pytest.mark.unit
@@ -78,6 +80,7 @@ class Oracle:
         absent: bool = False,
         callback_gas: int = 0,
         requester: str = REQUESTER,
+        payment: int = 10**15,
     ) -> bytes:
         image = cid_of(data) if absent else self.content.hold(data)
         self.nonce += 1
@@ -88,6 +91,7 @@ class Oracle:
             model_id=model_id,
             callback_gas=callback_gas,
             requester=requester,
+            payment=payment,
         )
         at = block(50)
         await self.store.commit_scan([seen(request, at)], [at], at)
@@ -120,24 +124,30 @@ Build = Callable[..., Oracle]
 async def build(tmp_path: Path) -> AsyncIterator[Build]:
     built: list[Oracle] = []
 
-    def make(backend: ScriptedBackend | None = None, database: str = "one") -> Oracle:
+    def make(
+        backend: ScriptedBackend | None = None,
+        database: str = "one",
+        prices: dict[str, Fraction] | None = None,
+        hold: float = 0.0,
+    ) -> Oracle:
         content = MemoryContent()
         content.hold(WEIGHTS)
         models = {1: content.hold(manifest()), 2: content.hold(manifest(engine="abacus"))}
         chain, clock = MemoryChain(models), SteppedClock(NOW)
         spool = FolderSpool(tmp_path)
         backend = backend or ScriptedBackend()
-        store = SqliteRequestStore(tmp_path / f"{database}.sqlite3", now=clock.now)
+        store = SqliteRequestStore(tmp_path / f"{database}.sqlite3", now=clock.now, hold=hold)
         catalogue = ModelCatalogue(chain=chain, content=content, spool=spool, backend=backend, clock=clock, timeout=5.0)
+        worth = Worth(catalogue, prices or {})
         settler = Settler(
-            store=store, chain=chain, sender=chain, spool=spool, clock=clock,
+            store=store, chain=chain, sender=chain, spool=spool, worth=worth, clock=clock,
             confirmations=1, items=16, in_flight=2, replace_after=60.0, posting_time=2.5, cost_ratio=1000.0,
             wall=clock.now,
         )  # fmt: skip
         upstream = Bell()
         intake = Intake(
-            store=store, content=content, inspector=PrefixInspector(), spool=spool, models=catalogue, clock=clock,
-            bell=Bell(), downstream=Bell(), failures=settler.bell,
+            store=store, content=content, inspector=PrefixInspector(), spool=spool, models=catalogue, worth=worth,
+            clock=clock, bell=Bell(), downstream=Bell(), failures=settler.bell,
             concurrency=8, max_bytes=1000, timeout=5.0, margin=5.0,
         )  # fmt: skip
         runner = Runner(

@@ -195,8 +195,9 @@ async def test_given_little_memory_when_many_pictures_are_asked_for_then_few_are
     monkeypatch.setattr(oracle.intake._inspector, "inspect", watched)
     frugal = intake_module.Intake(
         store=oracle.store, content=oracle.content, inspector=oracle.intake._inspector, spool=oracle.spool,
-        models=oracle.intake._models, clock=oracle.clock, bell=oracle.intake.bell, downstream=oracle.intake.bell,
-        failures=oracle.intake.bell, concurrency=8, max_bytes=1000, timeout=5.0, margin=5.0, budget=2500,
+        models=oracle.intake._models, worth=oracle.intake._worth, clock=oracle.clock, bell=oracle.intake.bell,
+        downstream=oracle.intake.bell, failures=oracle.intake.bell,
+        concurrency=8, max_bytes=1000, timeout=5.0, margin=5.0, budget=2500,
     )  # fmt: skip
     oracle.intake = frugal
     ids = [await oracle.ask(b"picture %d" % n) for n in range(12)]

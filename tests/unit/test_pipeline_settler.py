@@ -9,12 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from doubles import FolderSpool, MemoryChain, SteppedClock, a_request, block, cid_of, seen
+from doubles import (
+    FolderSpool,
+    MemoryChain,
+    MemoryContent,
+    ScriptedBackend,
+    SteppedClock,
+    a_request,
+    block,
+    cid_of,
+    seen,
+)
 
 from oracle.answers import AnswerEntry, ClassificationAnswer
 from oracle.domain import BlockRef, FailureReason, RequestStatus, SignedReport
 from oracle.errors import ReportReverted, TransactionRefused
+from oracle.pipeline.models import ModelCatalogue
 from oracle.pipeline.settler import Settler
+from oracle.pipeline.worth import Worth
 from oracle.ports import Move
 from oracle.store import SqliteRequestStore
 
@@ -69,8 +81,12 @@ class Bench:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     chain, clock = MemoryChain({}), SteppedClock(NOW)
     store = SqliteRequestStore(tmp_path / "one.sqlite3", now=clock.now)
+    spool = FolderSpool(tmp_path)
+    models = ModelCatalogue(
+        chain=chain, content=MemoryContent(), spool=spool, backend=ScriptedBackend(), clock=clock, timeout=1.0
+    )
     settler = Settler(
-        store=store, chain=chain, sender=chain, spool=FolderSpool(tmp_path), clock=clock, confirmations=1,
+        store=store, chain=chain, sender=chain, spool=spool, worth=Worth(models, {}), clock=clock, confirmations=1,
         items=16, in_flight=4, replace_after=60.0, posting_time=12.0, cost_ratio=3.0, wall=clock.now,
     )  # fmt: skip
     yield Bench(store, chain, clock, settler)

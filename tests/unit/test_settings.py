@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,66 @@ def test_given_settings_with_a_key_when_printed_then_it_is_hidden(
     monkeypatch.setenv("SIBYL_OPERATOR_KEY", KEY)
     settings = load_settings(tmp_path)
     assert "4c4c" not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Files of scripts/deploy.py, prices of tokens
+# ---------------------------------------------------------------------------------------------------------------
+
+COORDINATOR = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+
+
+def contracts_file(folder: Path, **changes: object) -> Path:
+    file = folder / "31337.json"
+    document = {"chainId": 31337, "coordinator": COORDINATOR, "startBlock": 12, "owner": "0x" + "11" * 20}
+    file.write_text(json.dumps(document | changes))
+    return file
+
+
+def test_given_a_file_of_the_deploy_script_when_named_then_it_says_where_the_coordinator_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIBYL_DEPLOYMENT", str(contracts_file(tmp_path)))
+    (tmp_path / "deployment.json").write_text(json.dumps({"coordinator": "0x" + "22" * 20, "confirmations": 9}))
+    settings = load_settings(tmp_path)
+    assert (settings.coordinator, settings.chain_id, settings.start_block) == (COORDINATOR, 31337, 12)
+    assert settings.confirmations == 9
+
+    monkeypatch.setenv("SIBYL_START_BLOCK", "7")
+    assert load_settings(tmp_path).start_block == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("[]", "names no coordinator"), ("{}", "names no coordinator"), ("{", "not JSON"), (None, "cannot be read")],
+)
+def test_given_a_file_of_another_kind_when_named_as_deployment_then_the_error_says_what_to_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, problem: str
+) -> None:
+    file = tmp_path / "other.json"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setenv("SIBYL_DEPLOYMENT", str(file))
+    with pytest.raises(ConfigurationError, match=problem) as caught:
+        load_settings(tmp_path)
+    assert "SIBYL_DEPLOYMENT" in str(caught.value)
+    assert "build/deployments" in caught.value.remedy
+
+
+def test_given_prices_of_tokens_when_loaded_then_they_are_exact_and_found_by_any_spelling_of_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    monkeypatch.setenv("SIBYL_TOKEN_PRICES", json.dumps({COORDINATOR.lower(): "1/3", other: 0.25}))
+    assert load_settings(tmp_path).token_prices == {COORDINATOR: Fraction(1, 3), other: Fraction(1, 4)}
+
+
+@pytest.mark.parametrize(
+    "text", ["free", "[]", '{"0x12": 1}', *(f'{{"{COORDINATOR}": {p}}}' for p in ("0", '"1/0"', '"x"'))]
+)
+def test_given_prices_that_are_none_when_loaded_then_the_setting_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("SIBYL_TOKEN_PRICES", text)
+    with pytest.raises(ConfigurationError, match="SIBYL_TOKEN_PRICES"):
+        load_settings(tmp_path)

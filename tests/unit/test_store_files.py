@@ -16,9 +16,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from test_store_kit import S, bring, rid, see
+from test_store_kit import IMAGE, S, block, bring, rid, see, settled
 
-from oracle.domain import TRANSITIONS, RequestStatus
+from oracle.domain import TRANSITIONS, OnChainStatus, RequestStatus
 from oracle.errors import StoreError, StoreTooNew
 from oracle.store import SqliteRequestStore
 from oracle.store.database import Database, explain
@@ -27,7 +27,8 @@ from oracle.store.tables import metadata
 
 pytestmark = pytest.mark.unit
 
-SECOND_STEP = ("ALTER TABLE requests ADD COLUMN note TEXT NOT NULL DEFAULT 'none'",)
+VERSION = len(MIGRATIONS)
+NEXT_STEP = ("ALTER TABLE requests ADD COLUMN note TEXT NOT NULL DEFAULT 'none'",)
 
 
 async def make(path: Path) -> None:
@@ -64,9 +65,12 @@ def test_the_tables_are_what_the_migrations_make() -> None:
 
 
 def test_the_schema_tells_the_legal_moves() -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, MIGRATIONS)
+        ((made,),) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'requests'").fetchall()
     told = {
         RequestStatus(origin): {RequestStatus(name) for name in targets.split(" | ")}
-        for origin, targets in re.findall(r"--   (\w+) +-> (.+)", "".join(MIGRATIONS[0][3]))
+        for origin, targets in re.findall(r"--   (\w+) +-> (.+)", made)
     }
     assert told == {origin: set(targets) for origin, targets in TRANSITIONS.items()}, "mend the comment"
 
@@ -100,20 +104,20 @@ async def test_money_is_on_the_disk_before_it_is_spent(tmp_path: Path) -> None:
 def test_a_new_step_is_applied_once_after_a_backup(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     asyncio.run(make(path))
-    steps = (*MIGRATIONS, SECOND_STEP)
+    steps = (*MIGRATIONS, NEXT_STEP)
     for _ in range(2):
         Database(path, read_only=False, steps=steps).close()
-    assert query(path, "PRAGMA user_version") == [(2,)]
+    assert query(path, "PRAGMA user_version") == [(VERSION + 1,)]
     assert query(path, "SELECT note, status FROM requests") == [("none", "ready")] * 2
-    backup = tmp_path / "s.db.v1-backup"
-    assert query(backup, "PRAGMA user_version") == [(1,)]
+    backup = tmp_path / f"s.db.v{VERSION}-backup"
+    assert query(backup, "PRAGMA user_version") == [(VERSION,)]
     assert query(backup, "SELECT count(*) FROM requests") == [(2,)]
     assert not list(tmp_path.glob("*.partial"))
 
 
 def test_a_new_file_gets_every_step_and_no_backup(tmp_path: Path) -> None:
-    Database(tmp_path / "deep" / "s.db", read_only=False, steps=(*MIGRATIONS, SECOND_STEP)).close()
-    assert query(tmp_path / "deep" / "s.db", "PRAGMA user_version") == [(2,)]
+    Database(tmp_path / "deep" / "s.db", read_only=False, steps=(*MIGRATIONS, NEXT_STEP)).close()
+    assert query(tmp_path / "deep" / "s.db", "PRAGMA user_version") == [(VERSION + 1,)]
     assert not list(tmp_path.rglob("*backup*"))
 
 
@@ -123,26 +127,76 @@ async def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> No
     broken = ("ALTER TABLE requests ADD COLUMN note TEXT", "CREATE TABLE requests (x)")
     with pytest.raises(StoreError, match="already exists"):
         Database(path, read_only=False, steps=(*MIGRATIONS, broken))
-    assert query(path, "PRAGMA user_version") == [(1,)]
+    assert query(path, "PRAGMA user_version") == [(VERSION,)]
     await make(path)
+
+
+def test_a_step_that_would_leave_a_row_referring_to_nothing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    asyncio.run(make(path))
+    with pytest.raises(StoreError, match="refers to nothing"):
+        Database(path, read_only=False, steps=(*MIGRATIONS, ("DELETE FROM requests",)))
+    assert query(path, "SELECT count(*) FROM requests") == [(2,)]
+
+
+def test_given_a_file_of_the_first_version_when_opened_then_its_requests_can_be_cancelled_and_know_their_time(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "s.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        migrate(old, MIGRATIONS[:1])
+        old.execute("INSERT INTO blocks VALUES (5, '0x05', 1005)")
+        for number in (1, 2):
+            old.execute(
+                "INSERT INTO requests (request_id, status, model_id, requester, image_cid, payment, callback_gas,"
+                " deadline, nonce, block, block_hash, transaction_hash, log_index) VALUES"
+                f" ('0x{rid(number).hex()}', 'seen', 1, 'who', '{IMAGE}',"
+                f" '1', 0, 9, {number}, {4 + number}, '0x05', '0xaa', 0)"
+            )
+            old.execute(f"INSERT INTO moves VALUES ({number}, '0x{rid(number).hex()}', NULL, 'seen', 1.0, '')")
+        old.execute(
+            f"INSERT INTO settlements VALUES ('0x{rid(9).hex()}', 'refunded', 5, '0x', '0x', 1, 'none', NULL, '')"
+        )
+
+    async def open_and_cancel() -> tuple[int, RequestStatus]:
+        store = SqliteRequestStore(path)
+        try:
+            await store.commit_scan([settled(1, block(8), OnChainStatus.CANCELLED)], [block(8)], block(8))
+            row = await store.get(rid(1))
+            assert row is not None
+            return row.request.created_at, row.status
+        finally:
+            await store.close()
+
+    assert asyncio.run(open_and_cancel()) == (1005, S.CANCELLED)
+    assert query(
+        path,
+        "SELECT created_at, (SELECT count(*) FROM moves WHERE moves.request_id = requests.request_id)"
+        " FROM requests ORDER BY nonce",
+    ) == [(1005, 2), (0, 1)]
+    assert query(path, "SELECT status FROM settlements ORDER BY block") == [("refunded",), ("cancelled",)]
+    assert query(path, "PRAGMA foreign_key_check") == []
 
 
 async def test_a_file_of_a_newer_version_is_refused_untouched(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     await make(path)
-    Database(path, read_only=False, steps=(*MIGRATIONS, SECOND_STEP)).close()
+    Database(path, read_only=False, steps=(*MIGRATIONS, NEXT_STEP)).close()
     for read_only in (False, True):
-        with pytest.raises(StoreTooNew, match="schema version 2, this Sibyl knows up to 1") as caught:
+        with pytest.raises(
+            StoreTooNew, match=f"schema version {VERSION + 1}, this Sibyl knows up to {VERSION}"
+        ) as caught:
             SqliteRequestStore(path, read_only=read_only)
         assert "upgrade Sibyl" in caught.value.remedy
-    assert query(path, "PRAGMA user_version") == [(2,)]
+    assert query(path, "PRAGMA user_version") == [(VERSION + 1,)]
 
 
 async def test_a_reader_does_not_migrate(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     await make(path)
-    with pytest.raises(StoreError, match="schema version 1") as caught:
-        Database(path, read_only=True, steps=(*MIGRATIONS, SECOND_STEP))
+    with pytest.raises(StoreError, match=f"schema version {VERSION}") as caught:
+        Database(path, read_only=True, steps=(*MIGRATIONS, NEXT_STEP))
     assert "backup" in caught.value.remedy
 
 

@@ -53,7 +53,9 @@ def block(number: int, branch: int = 0) -> BlockRef:
 
 
 def seen(number: int, at: BlockRef, deadline: int = FAR) -> RequestSeen:
-    request = InferenceRequest(rid(number), 1, COORDINATOR, IMAGE, 10**24 + number, 50_000, deadline, number)
+    request = InferenceRequest(
+        rid(number), 1, COORDINATOR, IMAGE, 10**24 + number, 50_000, deadline, number, at.timestamp
+    )
     return RequestSeen(request, LogPosition(at, tx(10_000 + number), number))
 
 

@@ -38,7 +38,9 @@ T = TypeVar("T")
 REQUESTS = st.integers(min_value=0, max_value=7)
 SOME = st.lists(REQUESTS, unique=True, min_size=1, max_size=5)
 STATUS = st.sampled_from(list(RequestStatus))
-OUTCOME = st.sampled_from([OnChainStatus.FULFILLED, OnChainStatus.FAILED, OnChainStatus.REFUNDED])
+OUTCOME = st.sampled_from(
+    [OnChainStatus.FULFILLED, OnChainStatus.FAILED, OnChainStatus.REFUNDED, OnChainStatus.CANCELLED]
+)
 HELD = {
     S.COMPUTED: {"result_cid": RESULT, "answer": ANSWER},
     S.FAILED: {"failure": FailureReason.COMPUTE_FAILED},

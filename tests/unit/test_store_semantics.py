@@ -143,6 +143,7 @@ async def test_block_hashes_far_below_the_checkpoint_are_forgotten(store: Sqlite
         (OnChainStatus.FULFILLED, S.FULFILLED),
         (OnChainStatus.FAILED, S.REJECTED),
         (OnChainStatus.REFUNDED, S.REFUNDED),
+        (OnChainStatus.CANCELLED, S.CANCELLED),
     ],
 )
 async def test_a_settlement_by_anyone_ends_a_request_and_a_reorg_brings_it_back(

@@ -10,6 +10,9 @@ import {TestBase} from "./Vm.sol";
 abstract contract CoordinatorTest is TestBase {
     uint256 internal constant PRICE = 0.001 ether;
     uint256 internal constant NOW = 1_900_000_000;
+    uint256 internal constant CANCEL_WINDOW = 60;
+    /// @dev The address that stands for ether where a token is named.
+    address internal constant ETHER = address(0);
 
     address internal owner = makeAccount("owner");
     address internal operator = makeAccount("operator");
@@ -23,13 +26,40 @@ abstract contract CoordinatorTest is TestBase {
 
     function setUp() public virtual {
         vm.warp(NOW);
-        coordinator = new InferenceCoordinator(owner);
+        coordinator = new InferenceCoordinator(owner, only(operator), 1, CANCEL_WINDOW);
         vm.label(address(coordinator), "coordinator");
-        vm.prank(owner);
-        coordinator.setOperator(operator, true);
-        vm.prank(publisher);
-        modelId = coordinator.publishModel(cid("manifest"), PRICE, payout);
+        modelId = publish(PRICE, ETHER);
         vm.deal(person, 1000 ether);
+    }
+
+    /// @dev Publishes a model; the fee is taken out again, so that only the test's own money is left.
+    function publish(uint256 price, address token) internal returns (uint256 published) {
+        uint256 fee = coordinator.publishingFee();
+        vm.deal(publisher, publisher.balance + fee);
+        vm.prank(publisher);
+        published = coordinator.publishModel{value: fee}(cid("manifest"), price, token, payout);
+        vm.prank(owner);
+        coordinator.withdraw(ETHER, owner, fee);
+    }
+
+    /// @dev A list of one account.
+    function only(address account) internal pure returns (address[] memory accounts) {
+        accounts = new address[](1);
+        accounts[0] = account;
+    }
+
+    /// @dev Accounts in rising order.
+    function rising(address[] memory accounts) internal pure returns (address[] memory) {
+        for (uint256 i = 1; i < accounts.length; ++i) {
+            for (uint256 j = i; j > 0 && accounts[j] < accounts[j - 1]; --j) {
+                (accounts[j], accounts[j - 1]) = (accounts[j - 1], accounts[j]);
+            }
+        }
+        return accounts;
+    }
+
+    function balanceOf(address account) internal view returns (uint256) {
+        return coordinator.balanceOf(ETHER, account);
     }
 
     /// @dev A CID of version 1, codec raw. Only its form counts here, and sha256 would be a call that eats a prank.
@@ -49,13 +79,30 @@ abstract contract CoordinatorTest is TestBase {
     function askWith(uint256 callbackGas) internal returns (bytes32) {
         uint256 payment = coordinator.quote(modelId, callbackGas);
         vm.prank(person);
-        return coordinator.request{value: payment}(modelId, cid("picture"), callbackGas, NOW + 1 hours);
+        return coordinator.request{value: payment}(modelId, cid("picture"), callbackGas, block.timestamp + 1 hours);
     }
 
     function askFrom(AskingMock consumer, uint256 callbackGas) internal returns (bytes32) {
         uint256 payment = coordinator.quote(modelId, callbackGas);
         vm.prank(person);
-        return consumer.ask{value: payment}(modelId, cid("picture"), callbackGas, NOW + 1 hours);
+        return consumer.ask{value: payment}(modelId, cid("picture"), callbackGas, block.timestamp + 1 hours);
+    }
+
+    /// @dev Terms of a request that `askWith` or `askFrom` made in this block at the present price.
+    function termsOf(uint256 nonce, uint256 callbackGas)
+        internal
+        view
+        returns (IInferenceCoordinator.RequestTerms memory)
+    {
+        return IInferenceCoordinator.RequestTerms({
+            nonce: nonce,
+            modelId: modelId,
+            imageCid: cid("picture"),
+            payment: coordinator.quote(modelId, callbackGas),
+            callbackGas: callbackGas,
+            deadline: block.timestamp + 1 hours,
+            createdAt: block.timestamp
+        });
     }
 
     function success(bytes32 requestId) internal pure returns (IInferenceCoordinator.Fulfilment memory) {
@@ -88,6 +135,19 @@ abstract contract CoordinatorTest is TestBase {
     function reportOne(IInferenceCoordinator.Fulfilment memory item) internal {
         vm.prank(operator);
         coordinator.report(one(item));
+    }
+
+    /// @dev Compact signatures of these accounts, in their order.
+    function signaturesOf(address[] memory signers, bytes32 digest)
+        internal
+        view
+        returns (IInferenceCoordinator.Signature[] memory signatures)
+    {
+        signatures = new IInferenceCoordinator.Signature[](signers.length);
+        for (uint256 i = 0; i < signers.length; ++i) {
+            (uint8 v, bytes32 r, bytes32 s) = sign(signers[i], digest);
+            signatures[i] = IInferenceCoordinator.Signature({r: r, vs: s | bytes32(uint256(v - 27) << 255)});
+        }
     }
 
     function assertStatus(bytes32 requestId, IInferenceCoordinator.Status expected) internal view {

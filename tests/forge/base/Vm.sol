@@ -22,11 +22,18 @@ interface Vm {
     function stopPrank() external;
     function deal(address account, uint256 amount) external;
     function warp(uint256 timestamp) external;
+    function chainId(uint256 newChainId) external;
+    function snapshotState() external returns (uint256);
+    function revertToState(uint256 snapshot) external returns (bool);
+    function etch(address account, bytes calldata code) external;
     function label(address account, string calldata name) external;
+    function addr(uint256 privateKey) external pure returns (address);
+    function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function assume(bool condition) external pure;
     function expectRevert(bytes calldata reason) external;
     function expectRevert(bytes4 selector) external;
     function expectRevert() external;
+    function expectEmit() external;
     function expectEmit(address emitter) external;
     function expectCall(address callee, bytes calldata data, uint64 count) external;
     function recordLogs() external;
@@ -37,11 +44,14 @@ interface Vm {
     function assertTrue(bool condition) external pure;
     function assertTrue(bool condition, string calldata message) external pure;
     function assertFalse(bool condition) external pure;
+    function assertFalse(bool condition, string calldata message) external pure;
     function assertEq(uint256 left, uint256 right) external pure;
     function assertEq(uint256 left, uint256 right, string calldata message) external pure;
     function assertEq(address left, address right) external pure;
+    function assertEq(address[] calldata left, address[] calldata right) external pure;
     function assertEq(bytes32 left, bytes32 right) external pure;
     function assertEq(bytes calldata left, bytes calldata right) external pure;
+    function assertNotEq(bytes32 left, bytes32 right) external pure;
     function assertGe(uint256 left, uint256 right) external pure;
     function assertLe(uint256 left, uint256 right) external pure;
     function assertLe(uint256 left, uint256 right, string calldata message) external pure;
@@ -51,12 +61,21 @@ interface Vm {
 abstract contract TestBase {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
+    mapping(address account => uint256 privateKey) private _keys;
+
     event log_named_uint(string key, uint256 val);
 
-    /// @dev An account that has no code and whose name shows in traces.
+    /// @dev An account that has no code, can sign, and whose name shows in traces.
     function makeAccount(string memory name) internal returns (address account) {
-        account = address(uint160(uint256(keccak256(bytes(name)))));
+        uint256 privateKey = uint256(keccak256(bytes(name)));
+        account = vm.addr(privateKey);
+        _keys[account] = privateKey;
         vm.label(account, name);
+    }
+
+    /// @dev Signature of an account of `makeAccount`.
+    function sign(address signer, bytes32 digest) internal view returns (uint8 v, bytes32 r, bytes32 s) {
+        return vm.sign(_keys[signer], digest);
     }
 
     /// @dev Folds any number into a range.
