@@ -297,8 +297,11 @@ abstract contract Books is TestBase {
 
     /// @dev Error of sending money to an account, empty when it can be sent.
     function _sendError(address token, address to, uint256 amount) internal view returns (bytes memory) {
+        if (to == address(coordinator)) {
+            return abi.encodeWithSelector(IInferenceCoordinator.TransferFailed.selector, to, amount);
+        }
         if (token == ETHER) {
-            return _refusesEther[to] || to == address(coordinator)
+            return _refusesEther[to]
                 ? abi.encodeWithSelector(IInferenceCoordinator.TransferFailed.selector, to, amount)
                 : bytes("");
         }
