@@ -459,41 +459,35 @@ contract InferenceCoordinator is ModelRegistry, OperatorSet {
         emit CallbackFailed(item.requestId);
     }
 
-    /// @dev The items of a signed report, where they lie, once they are found to lie inside the signed bytes: an offset
-    /// could lead out of them, to bytes of the sender's choice.
-    /// @param encoded ABI encoding of one array of items: 32, its length, the items.
+    /// @dev The items of a signed report, where they lie, once the signed bytes are found to be as `abi.encode` lays
+    /// them out: an offset could lead out of them, to bytes of the sender's choice. Each item must begin where the one
+    /// before it ended, and the last must end with them.
+    /// @param encoded ABI encoding of one array of items: 32, its length, an offset for each item, the items.
     /// @return items The array.
     function _decoded(bytes calldata encoded) private pure returns (Fulfilment[] calldata items) {
-        if (encoded.length < 64 || uint256(bytes32(encoded)) != 32) revert ItemsMalformed(encoded.length);
+        uint256 start;
         // solhint-disable-next-line no-inline-assembly
         assembly ("memory-safe") {
-            items.offset := add(encoded.offset, 64)
+            start := add(encoded.offset, 64)
+            items.offset := start
             items.length := calldataload(add(encoded.offset, 32))
         }
-        if (items.length > encoded.length / 32) revert ItemsMalformed(encoded.length);
-        uint256 first;
-        // solhint-disable-next-line no-inline-assembly
-        assembly ("memory-safe") {
-            first := items.offset
-        }
-        uint256 end = first + encoded.length - 64;
-        for (uint256 i = 0; i < items.length; ++i) {
-            Fulfilment calldata item = items[i];
-            bytes calldata resultCid = item.resultCid;
-            bytes calldata answer = item.answer;
-            uint256 head;
-            uint256 cidStart;
-            uint256 answerStart;
-            // solhint-disable-next-line no-inline-assembly
-            assembly ("memory-safe") {
-                head := item
-                cidStart := resultCid.offset
-                answerStart := answer.offset
+        if (encoded.length < 64 || items.length > encoded.length / 32) revert ItemsMalformed(encoded.length);
+        // What was found differs from what must be found in these bits.
+        uint256 wrong = _wordAt(start - 64) ^ 32;
+        unchecked {
+            // Fits: a length of 2^32 is wrong, and there are fewer items than bytes of calldata
+            uint256 next = 32 * items.length;
+            for (uint256 i = 0; i < items.length; ++i) {
+                uint256 item = start + next;
+                uint256 cidLength = _wordAt(item + 128);
+                uint256 toAnswer = 160 + _padded(cidLength);
+                uint256 answerLength = _wordAt(item + toAnswer);
+                wrong |= (_wordAt(start + 32 * i) ^ next) | (_wordAt(item + 64) ^ 128);
+                wrong |= (_wordAt(item + 96) ^ toAnswer) | ((cidLength | answerLength) >> 32);
+                next += toAnswer + 32 + _padded(answerLength);
             }
-            if (
-                head < first || head + 128 > end || cidStart < first || cidStart + resultCid.length > end
-                    || answerStart < first || answerStart + answer.length > end
-            ) revert ItemsMalformed(encoded.length);
+            if (wrong != 0 || next != encoded.length - 64) revert ItemsMalformed(encoded.length);
         }
     }
 
@@ -519,6 +513,21 @@ contract InferenceCoordinator is ModelRegistry, OperatorSet {
     /// @dev Reverts when a request would cost more than its requester agreed to.
     function _checkMaximum(uint256 payment, uint256 maxPayment) private pure {
         if (payment > maxPayment) revert PaymentAboveMaximum(payment, maxPayment);
+    }
+
+    /// @dev A length rounded up to whole words.
+    function _padded(uint256 length) private pure returns (uint256) {
+        unchecked {
+            return (length + 31) & ~uint256(31);
+        }
+    }
+
+    /// @dev A word of the calldata; past its end it is zero.
+    function _wordAt(uint256 offset) private pure returns (uint256 word) {
+        // solhint-disable-next-line no-inline-assembly
+        assembly ("memory-safe") {
+            word := calldataload(offset)
+        }
     }
 
     /// @dev What an answered request's slot commits to.

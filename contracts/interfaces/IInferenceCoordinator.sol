@@ -266,7 +266,7 @@ interface IInferenceCoordinator {
     error TransferFailed(address to, uint256 amount);
     /// @notice The zero address is no payee.
     error ZeroAddress();
-    /// @notice The items of a signed report are not the ABI encoding of an array that lies inside the signed bytes.
+    /// @notice The items of a signed report are not encoded as `abi.encode` does, inside the signed bytes.
     error ItemsMalformed(uint256 length);
     /// @notice A deposit is below 2^128, so that no balance can overflow and stop a report.
     error DepositTooLarge(uint256 amount, uint256 maximum);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {InferenceCoordinator} from "../../contracts/InferenceCoordinator.sol";
 import {IInferenceCoordinator} from "../../contracts/interfaces/IInferenceCoordinator.sol";
 import {EtherRefuser} from "../../contracts/mocks/EtherRefuser.sol";
 import {ReentrantConsumer} from "../../contracts/mocks/ReentrantConsumer.sol";
@@ -72,7 +71,7 @@ contract CancelTest is CoordinatorTest {
 
     function test_GivenAWindowTooLong_ItCannotBeDeployed() external {
         vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.CancelWindowTooLong.selector, 601, 600));
-        new InferenceCoordinator(owner, only(operator), 1, 601);
+        deployCoordinator(owner, only(operator), 1, 601);
         useWindow(600);
         vm.assertEq(coordinator.cancelWindow(), 600);
     }
@@ -214,7 +213,7 @@ contract CancelTest is CoordinatorTest {
     }
 
     function useWindow(uint256 window) private {
-        coordinator = new InferenceCoordinator(owner, only(operator), 1, window);
+        coordinator = deployCoordinator(owner, only(operator), 1, window);
         modelId = publish(PRICE, ETHER);
     }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {InferenceCoordinator} from "../../contracts/InferenceCoordinator.sol";
 import {IInferenceCoordinator} from "../../contracts/interfaces/IInferenceCoordinator.sol";
 import {CoordinatorTest} from "./base/CoordinatorTest.sol";
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
@@ -213,6 +212,6 @@ contract ModelsTest is CoordinatorTest {
 
     function test_Settings_GivenNoOwner_ItCannotBeDeployed() external {
         vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableInvalidOwner.selector, address(0)));
-        new InferenceCoordinator(address(0), only(operator), 1, CANCEL_WINDOW);
+        deployCoordinator(address(0), only(operator), 1, CANCEL_WINDOW);
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {InferenceCoordinator} from "../../contracts/InferenceCoordinator.sol";
 import {IInferenceCoordinator} from "../../contracts/interfaces/IInferenceCoordinator.sol";
 import {CoordinatorTest} from "./base/CoordinatorTest.sol";
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
@@ -11,7 +10,7 @@ contract OperatorsTest is CoordinatorTest {
         address[] memory three = crowd(3);
         vm.expectEmit();
         emit IInferenceCoordinator.OperatorsSet(three, 2);
-        coordinator = new InferenceCoordinator(owner, three, 2, CANCEL_WINDOW);
+        coordinator = deployCoordinator(owner, three, 2, CANCEL_WINDOW);
         expectSet(three, 2);
         vm.assertFalse(coordinator.isOperator(operator));
         (bytes32 hash, uint256 effectiveAt) = coordinator.proposal();
@@ -292,7 +291,7 @@ contract OperatorsTest is CoordinatorTest {
         vm.expectRevert(reason);
         propose(set, quorum);
         vm.expectRevert(reason);
-        new InferenceCoordinator(owner, set, quorum, CANCEL_WINDOW);
+        deployCoordinator(owner, set, quorum, CANCEL_WINDOW);
     }
 
     function expectSet(address[] memory set, uint256 quorum) private view {

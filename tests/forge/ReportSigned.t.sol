@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {InferenceCoordinator} from "../../contracts/InferenceCoordinator.sol";
 import {IInferenceCoordinator} from "../../contracts/interfaces/IInferenceCoordinator.sol";
 import {ReentrantConsumer} from "../../contracts/mocks/ReentrantConsumer.sol";
 import {CoordinatorTest} from "./base/CoordinatorTest.sol";
+import {ICoordinator} from "./base/Deployer.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
 contract ReportSignedTest is CoordinatorTest {
@@ -184,7 +184,7 @@ contract ReportSignedTest is CoordinatorTest {
     function test_GivenADigestOfAnotherChainOrCoordinator_ItReverts() external {
         IInferenceCoordinator.Fulfilment[] memory items = one(success(ask()));
         expectForeign(items, crowd[0], digestOf(items, crowd[0], block.chainid + 1, address(coordinator)));
-        InferenceCoordinator other = deploy();
+        ICoordinator other = deploy();
         expectForeign(items, crowd[0], other.reportDigest(abi.encode(items), crowd[0]));
         // The chain split after the deployment.
         bytes32 here = coordinator.reportDigest(abi.encode(items), crowd[0]);
@@ -237,11 +237,27 @@ contract ReportSignedTest is CoordinatorTest {
             bytes(""), new bytes(63), abi.encode(uint256(64), uint256(0), uint256(1)), abi.encodePacked(hex"01", whole)
         ];
         for (uint256 i = 0; i < malformed.length; ++i) {
-            IInferenceCoordinator.Signature[] memory signatures =
-                signaturesOf(firstSigners(QUORUM), coordinator.reportDigest(malformed[i], crowd[0]));
-            vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.ItemsMalformed.selector, malformed[i].length));
-            coordinator.reportSigned(malformed[i], crowd[0], signatures);
+            expectMalformed(malformed[i]);
         }
+    }
+
+    function test_GivenAnotherEncodingOfTheItems_ItReverts() external {
+        IInferenceCoordinator.Fulfilment[] memory items = new IInferenceCoordinator.Fulfilment[](2);
+        items[0] = success(ask());
+        items[1] = success(ask());
+        bytes memory whole = abi.encode(items);
+        // The words that lay the array out: its own offset and length, the items' offsets, and in each item the
+        // offsets and lengths of CID and answer.
+        uint8[12] memory places = [0, 1, 2, 3, 6, 7, 8, 11, 15, 16, 17, 20];
+        for (uint256 i = 0; i < places.length; ++i) {
+            expectMalformed(altered(whole, places[i], 32));
+            expectMalformed(altered(whole, places[i], 2 ** 32));
+            expectMalformed(altered(whole, places[i], 2 ** 255));
+        }
+        expectMalformed(abi.encodePacked(whole, bytes32(0)));
+        // As it was, it is taken.
+        send(items, crowd[0], firstSigners(QUORUM));
+        assertStatus(items[1].requestId, IInferenceCoordinator.Status.Fulfilled);
     }
 
     function test_GivenItemsThatLieOutsideTheSignedBytes_ItReverts() external {
@@ -266,7 +282,7 @@ contract ReportSignedTest is CoordinatorTest {
     }
 
     function test_GivenAQuorumOfOne_OneSignatureIsEnough() external {
-        coordinator = new InferenceCoordinator(owner, crowd, 1, CANCEL_WINDOW);
+        coordinator = deployCoordinator(owner, crowd, 1, CANCEL_WINDOW);
         modelId = publish(PRICE, ETHER);
         IInferenceCoordinator.Fulfilment[] memory items = one(success(ask()));
         // The payee need not sign.
@@ -298,8 +314,8 @@ contract ReportSignedTest is CoordinatorTest {
         assertStatus(inner[0].requestId, IInferenceCoordinator.Status.Pending);
     }
 
-    function deploy() private returns (InferenceCoordinator) {
-        return new InferenceCoordinator(owner, crowd, QUORUM, CANCEL_WINDOW);
+    function deploy() private returns (ICoordinator) {
+        return deployCoordinator(owner, crowd, QUORUM, CANCEL_WINDOW);
     }
 
     function firstSigners(uint256 count) private view returns (address[] memory signers) {
@@ -326,6 +342,22 @@ contract ReportSignedTest is CoordinatorTest {
             signaturesOf(signers, coordinator.reportDigest(abi.encode(items), payee));
         vm.expectRevert(reason);
         coordinator.reportSigned(abi.encode(items), payee, signatures);
+    }
+
+    function expectMalformed(bytes memory encoded) private {
+        IInferenceCoordinator.Signature[] memory signatures =
+            signaturesOf(firstSigners(QUORUM), coordinator.reportDigest(encoded, crowd[0]));
+        vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.ItemsMalformed.selector, encoded.length));
+        coordinator.reportSigned(encoded, crowd[0], signatures);
+    }
+
+    /// @dev A copy in which these bits of one word are turned over.
+    function altered(bytes memory encoded, uint256 word, uint256 bits) private pure returns (bytes memory copy) {
+        copy = bytes.concat(encoded);
+        assembly ("memory-safe") {
+            let place := add(add(copy, 0x20), mul(word, 0x20))
+            mstore(place, xor(mload(place), bits))
+        }
     }
 
     /// @dev Signatures of another digest: they give signers that nobody knows.

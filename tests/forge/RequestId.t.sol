@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {InferenceCoordinator} from "../../contracts/InferenceCoordinator.sol";
 import {IInferenceCoordinator} from "../../contracts/interfaces/IInferenceCoordinator.sol";
 import {CoordinatorTest} from "./base/CoordinatorTest.sol";
+import {ICoordinator} from "./base/Deployer.sol";
 
 contract RequestIdTest is CoordinatorTest {
     function testFuzz_ItIsTheIdThatTheRequestGot(uint256 callbackGas, uint256 deadline, uint32 later) external {
@@ -89,7 +89,7 @@ contract RequestIdTest is CoordinatorTest {
     function test_AnotherChainOrCoordinatorChangesIt() external {
         IInferenceCoordinator.RequestTerms memory terms = termsOf(0, 0);
         bytes32 id = coordinator.requestIdOf(person, terms);
-        InferenceCoordinator other = new InferenceCoordinator(owner, only(operator), 1, CANCEL_WINDOW);
+        ICoordinator other = deployCoordinator(owner, only(operator), 1, CANCEL_WINDOW);
         vm.assertNotEq(id, other.requestIdOf(person, terms));
         vm.chainId(block.chainid + 1);
         vm.assertNotEq(id, coordinator.requestIdOf(person, terms));

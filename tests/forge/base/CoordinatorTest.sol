@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {InferenceCoordinator} from "../../../contracts/InferenceCoordinator.sol";
 import {IInferenceCoordinator} from "../../../contracts/interfaces/IInferenceCoordinator.sol";
 import {AskingMock} from "../../../contracts/mocks/AskingMock.sol";
-import {TestBase} from "./Vm.sol";
+import {Deployer, ICoordinator} from "./Deployer.sol";
 
 /// @notice A coordinator with one model, one operator and one person with ether.
-abstract contract CoordinatorTest is TestBase {
+abstract contract CoordinatorTest is Deployer {
     uint256 internal constant PRICE = 0.001 ether;
     uint256 internal constant NOW = 1_900_000_000;
     uint256 internal constant CANCEL_WINDOW = 60;
@@ -21,12 +20,12 @@ abstract contract CoordinatorTest is TestBase {
     address internal person = makeAccount("person");
     address internal stranger = makeAccount("stranger");
 
-    InferenceCoordinator internal coordinator;
+    ICoordinator internal coordinator;
     uint256 internal modelId;
 
     function setUp() public virtual {
         vm.warp(NOW);
-        coordinator = new InferenceCoordinator(owner, only(operator), 1, CANCEL_WINDOW);
+        coordinator = deployCoordinator(owner, only(operator), 1, CANCEL_WINDOW);
         vm.label(address(coordinator), "coordinator");
         modelId = publish(PRICE, ETHER);
         vm.deal(person, 1000 ether);

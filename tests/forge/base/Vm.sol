@@ -36,6 +36,7 @@ interface Vm {
     function expectEmit() external;
     function expectEmit(address emitter) external;
     function expectCall(address callee, bytes calldata data, uint64 count) external;
+    function getCode(string calldata artifact) external view returns (bytes memory);
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
     function lastCallGas() external view returns (Gas memory);

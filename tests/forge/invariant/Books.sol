@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {InferenceCoordinator} from "../../../contracts/InferenceCoordinator.sol";
 import {IInferenceCoordinator} from "../../../contracts/interfaces/IInferenceCoordinator.sol";
 import {FalseReturnToken} from "../../../contracts/mocks/FalseReturnToken.sol";
 import {RevertingToken} from "../../../contracts/mocks/RevertingToken.sol";
+import {ICoordinator} from "../base/Deployer.sol";
 import {TestBase} from "../base/Vm.sol";
 import {DwindlingToken} from "./DwindlingToken.sol";
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
@@ -59,7 +59,7 @@ abstract contract Books is TestBase {
     /// @dev Enough for a whole report, and little enough that a callee which burns all of it does no harm here.
     uint256 internal constant CALL_GAS = 10_000_000;
 
-    InferenceCoordinator public immutable coordinator;
+    ICoordinator public immutable coordinator;
 
     Entry[] internal _entries;
     ModelBook[] internal _models;
@@ -84,7 +84,7 @@ abstract contract Books is TestBase {
     error Wrong(string what);
     error OtherError(bytes found, bytes expected);
 
-    constructor(InferenceCoordinator coordinator_) {
+    constructor(ICoordinator coordinator_) {
         coordinator = coordinator_;
     }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {InferenceCoordinator} from "../../../contracts/InferenceCoordinator.sol";
 import {IInferenceCoordinator} from "../../../contracts/interfaces/IInferenceCoordinator.sol";
 import {EmptyConsumer} from "../../../contracts/mocks/EmptyConsumer.sol";
 import {EtherForcer} from "../../../contracts/mocks/EtherForcer.sol";
@@ -16,6 +15,7 @@ import {ReentrantToken} from "../../../contracts/mocks/ReentrantToken.sol";
 import {ReturnBomb} from "../../../contracts/mocks/ReturnBomb.sol";
 import {RevertingConsumer} from "../../../contracts/mocks/RevertingConsumer.sol";
 import {RevertingToken} from "../../../contracts/mocks/RevertingToken.sol";
+import {ICoordinator} from "../base/Deployer.sol";
 import {Books} from "./Books.sol";
 import {DwindlingToken} from "./DwindlingToken.sol";
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
@@ -76,7 +76,7 @@ contract Handler is Books {
     uint256 private _proposedQuorum;
     uint256 private _effectiveAt;
 
-    constructor(InferenceCoordinator coordinator_, address owner_, address[] memory candidates) Books(coordinator_) {
+    constructor(ICoordinator coordinator_, address owner_, address[] memory candidates) Books(coordinator_) {
         _owner = owner_;
         _candidates = candidates;
         for (uint256 i = 0; i < 2; ++i) {

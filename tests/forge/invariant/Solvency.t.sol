@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {InferenceCoordinator} from "../../../contracts/InferenceCoordinator.sol";
-import {TestBase} from "../base/Vm.sol";
+import {Deployer} from "../base/Deployer.sol";
 import {Handler} from "./Handler.sol";
 
 /// @dev The handler makes its own choices out of one number, so the fuzzer need not gather values.
@@ -10,7 +9,7 @@ import {Handler} from "./Handler.sol";
 /// forge-config: default.invariant.include-storage = false
 /// forge-config: default.invariant.include-push-bytes = false
 /// forge-config: default.invariant.show-metrics = false
-contract SolvencyTest is TestBase {
+contract SolvencyTest is Deployer {
     struct FuzzSelector {
         address addr;
         bytes4[] selectors;
@@ -28,7 +27,7 @@ contract SolvencyTest is TestBase {
         _sort(candidates);
         address[] memory operators = new address[](2);
         (operators[0], operators[1]) = (candidates[0], candidates[1]);
-        handler = new Handler(new InferenceCoordinator(owner, operators, 1, 5 minutes), owner, candidates);
+        handler = new Handler(deployCoordinator(owner, operators, 1, 5 minutes), owner, candidates);
         handler.begin();
     }
 
