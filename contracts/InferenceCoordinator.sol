@@ -474,6 +474,7 @@ contract InferenceCoordinator is ModelRegistry, OperatorSet {
         }
         if (encoded.length < 64 || items.length > encoded.length / 32) revert ItemsMalformed(encoded.length);
         // What was found differs from what must be found in these bits.
+        // slither-disable-next-line incorrect-exp
         uint256 wrong = _wordAt(start - 64) ^ 32;
         unchecked {
             // Fits: a length of 2^32 is wrong, and there are fewer items than bytes of calldata
@@ -483,6 +484,7 @@ contract InferenceCoordinator is ModelRegistry, OperatorSet {
                 uint256 cidLength = _wordAt(item + 128);
                 uint256 toAnswer = 160 + _padded(cidLength);
                 uint256 answerLength = _wordAt(item + toAnswer);
+                // slither-disable-next-line incorrect-exp
                 wrong |= (_wordAt(start + 32 * i) ^ next) | (_wordAt(item + 64) ^ 128);
                 wrong |= (_wordAt(item + 96) ^ toAnswer) | ((cidLength | answerLength) >> 32);
                 next += toAnswer + 32 + _padded(answerLength);

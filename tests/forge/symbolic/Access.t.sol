@@ -59,11 +59,26 @@ contract SymbolicAccess is SymbolicTest {
     }
 
     function check_OnlyTheOwnerHandsOver(address caller, address successor) external {
-        // The zero address is the pending owner while there is none, and nobody can call as it.
-        vm.assume(caller != OWNER && caller != address(0));
-        assert(!_call(caller, abi.encodeCall(coordinator.transferOwnership, (successor))));
+        bool named = _call(caller, abi.encodeCall(coordinator.transferOwnership, (successor)));
+        assert(named == (caller == OWNER));
+        assert(coordinator.owner() == OWNER);
+        assert(coordinator.pendingOwner() == (named ? successor : address(0)));
+    }
+
+    function check_OnlyTheSuccessorTakesOver(address caller, address successor) external {
+        vm.prank(OWNER);
+        coordinator.transferOwnership(successor);
+        bool taken = _call(caller, abi.encodeCall(coordinator.acceptOwnership, ()));
+        assert(taken == (caller == successor));
+        assert(coordinator.owner() == (taken ? successor : OWNER));
+    }
+
+    function check_NobodyLeavesItWithoutAnOwner(address caller) external {
         assert(!_call(caller, abi.encodeCall(coordinator.renounceOwnership, ())));
+        // The zero address is the pending owner while there is none, and nobody can call as it.
+        vm.assume(caller != address(0));
         assert(!_call(caller, abi.encodeCall(coordinator.acceptOwnership, ())));
+        assert(coordinator.owner() == OWNER);
     }
 
     function check_NoOperatorSetIsInForceBeforeItsDelay(address operator, uint256 time) external {
