@@ -304,13 +304,18 @@ class TaskInput:
 
 @dataclass(frozen=True, slots=True)
 class ComputeTask:
-    """A batch as a backend receives it. ``key`` makes submission idempotent; ``budget`` is in the backend's unit."""
+    """A batch as a backend receives it. ``key`` makes submission idempotent; ``budget`` is in the backend's unit.
+
+    Zero is no bound. It runs at ``provider`` alone if one is named, and at none of ``avoid``.
+    """
 
     key: str
     model: ServableModel
     inputs: tuple[TaskInput, ...]
     deadline: float
     budget: int = 0
+    provider: str = ""
+    avoid: frozenset[str] = frozenset()
 
 
 class TaskPhase(StrEnum):

@@ -27,6 +27,7 @@ from oracle.domain import (
     SignedReport,
     TaskResult,
 )
+from oracle.market import Agreement, Decision, Document, KnownAnswer, Provider, Work
 
 # ---------------------------------------------------------------------------------------------------------------
 # Chain
@@ -181,6 +182,48 @@ class ComputeBackend(Protocol):
 
     async def recover(self, keys: Sequence[str]) -> Sequence[str]:
         """After a restart: which of these tasks the backend still holds (running or finished)."""
+
+
+class ProviderLedger(Protocol):
+    """What is remembered of providers and of money: each ``save`` replaces what was known under the same id."""
+
+    async def providers(self) -> Sequence[Provider]:
+        """Every provider ever seen."""
+
+    async def save_providers(self, providers: Sequence[Provider]) -> None:
+        """Write providers down."""
+
+    async def agreement(self, agreement_id: str) -> Agreement | None:
+        """One agreement."""
+
+    async def open_agreements(self) -> Sequence[Agreement]:
+        """Agreements that were not closed, by this run or by an earlier one."""
+
+    async def save_agreement(self, agreement: Agreement) -> None:
+        """Write an agreement down."""
+
+    async def document(self, document_id: str) -> Document | None:
+        """One invoice or debit note."""
+
+    async def documents(
+        self, *, agreement_id: str | None = None, decision: Decision | None = None, unsettled: bool = False
+    ) -> Sequence[Document]:
+        """Documents of an agreement, with a decision, or accepted and not yet settled; the oldest first."""
+
+    async def save_document(self, document: Document) -> None:
+        """Write a document and its decision down."""
+
+    async def spent(self, since: float) -> int:
+        """What was accepted from ``since`` on; of an agreement's cumulative documents the largest counts."""
+
+    async def save_work(self, work: Work) -> None:
+        """Write down what a task came to."""
+
+    async def known_answers(self, model: str) -> Sequence[KnownAnswer]:
+        """Pictures with known answers for a manifest's CID, the newest first."""
+
+    async def save_known_answer(self, answer: KnownAnswer, *, keep: int) -> Sequence[str]:
+        """Remember one, and forget the oldest beyond ``keep`` of its model; the CIDs of the pictures forgotten."""
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -341,6 +384,7 @@ __all__ = [
     "ContentStore",
     "ImageInspector",
     "Move",
+    "ProviderLedger",
     "ReportSender",
     "RequestRow",
     "RequestStore",

@@ -275,7 +275,92 @@ CREATE TABLE settlements_2 (
     "CREATE INDEX settlements_by_block ON settlements (block)",
 )
 
-MIGRATIONS: Sequence[Step] = (_INITIAL, _CANCELLED)
+_MARKET: Step = (
+    """
+CREATE TABLE providers (
+    -- Who sells computing, what was offered last, and how it behaved. Prices in GLM as decimal text.
+    node_id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    price_start TEXT NOT NULL,
+    price_second TEXT NOT NULL,
+    price_cpu_second TEXT NOT NULL,
+    threads INTEGER NOT NULL,
+    first_seen REAL NOT NULL,
+    last_seen REAL NOT NULL,
+    images_per_second REAL NOT NULL,
+    load_seconds REAL NOT NULL,
+    avx BOOLEAN CHECK (avx IN (0, 1)),
+    -- Tasks, as of judged_at; they count for half after a week.
+    good REAL NOT NULL,
+    failed REAL NOT NULL,
+    lied REAL NOT NULL,
+    judged_at REAL NOT NULL,
+    blocked_until REAL NOT NULL,
+    standing TEXT NOT NULL CHECK (standing IN ('', 'trusted', 'banned')),
+    detail TEXT NOT NULL
+)
+""",
+    """
+CREATE TABLE agreements (
+    -- What was agreed, and from when to when we had an activity there: the bound of what may be billed.
+    agreement_id TEXT NOT NULL PRIMARY KEY,
+    node_id TEXT NOT NULL,
+    price_start TEXT NOT NULL,
+    price_second TEXT NOT NULL,
+    price_cpu_second TEXT NOT NULL,
+    threads INTEGER NOT NULL,
+    opened_at REAL NOT NULL,
+    closed_at REAL,
+    refused TEXT NOT NULL
+)
+""",
+    "CREATE INDEX agreements_open ON agreements (opened_at) WHERE closed_at IS NULL",
+    """
+CREATE TABLE documents (
+    -- Invoices and debit notes with what was decided. A debit note's amount is cumulative.
+    document_id TEXT NOT NULL PRIMARY KEY,
+    kind TEXT NOT NULL CHECK (kind IN ('invoice', 'debit_note')),
+    agreement_id TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    decision TEXT NOT NULL CHECK (decision IN ('accepted', 'refused', 'deferred')),
+    decided_at REAL NOT NULL,
+    reason TEXT NOT NULL,
+    settled BOOLEAN NOT NULL CHECK (settled IN (0, 1))
+)
+""",
+    "CREATE INDEX documents_by_agreement ON documents (agreement_id)",
+    "CREATE INDEX documents_by_time ON documents (decided_at)",
+    """
+CREATE TABLE work (
+    -- Tasks at providers. cost is the most that the task's time can cost, in the smallest part of GLM.
+    id INTEGER PRIMARY KEY,
+    task TEXT NOT NULL,
+    model TEXT NOT NULL,
+    agreement_id TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    inputs INTEGER NOT NULL,
+    started REAL NOT NULL,
+    finished REAL NOT NULL,
+    cost TEXT NOT NULL,
+    verdict TEXT NOT NULL CHECK (verdict IN ('good', 'failed', 'lied')),
+    UNIQUE (task, agreement_id)
+)
+""",
+    "CREATE INDEX work_by_agreement ON work (agreement_id)",
+    """
+CREATE TABLE known_answers (
+    -- Pictures that were answered alike by several providers; some are asked again among others.
+    model TEXT NOT NULL,
+    image_cid TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    labels TEXT NOT NULL,
+    learnt_at REAL NOT NULL,
+    PRIMARY KEY (model, image_cid)
+)
+""",
+)
+
+MIGRATIONS: Sequence[Step] = (_INITIAL, _CANCELLED, _MARKET)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

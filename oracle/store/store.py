@@ -18,6 +18,7 @@ from oracle.errors import StoreError, StoreMismatch
 from oracle.ports import Move, RequestRow, StoredReport
 from oracle.store import changes, queries
 from oracle.store.database import Database
+from oracle.store.ledger import SqliteLedger
 from oracle.store.tables import binding, checkpoint
 
 T = TypeVar("T")
@@ -58,6 +59,8 @@ class SqliteRequestStore:
             self._thread.shutdown()
             raise
         self._closed = False
+        self.ledger = SqliteLedger(self._read, self._write)
+        """``ports.ProviderLedger`` in the same file."""
 
     async def bind(self, chain_id: int, coordinator: str, genesis: bytes) -> None:
         """Tie a new database to a deployment, or check that this one belongs to it. Raises StoreMismatch."""

@@ -6,14 +6,16 @@ and statuses as text, wei as decimal text because they do not fit SQLite's 64-bi
 
 from __future__ import annotations
 
-from enum import Enum
+from decimal import Decimal
+from enum import Enum, StrEnum
 from typing import Any
 
-from sqlalchemy import Column, Float, Integer, MetaData, Table, Text
+from sqlalchemy import Boolean, Column, Float, Integer, MetaData, Table, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from oracle.domain import Cid, FailureReason, RequestStatus
+from oracle.market import Decision, DocumentKind, Standing, Verdict
 
 
 class Hex(TypeDecorator[bytes]):
@@ -62,6 +64,21 @@ class Note(TypeDecorator[str]):
         return value
 
 
+class Glm(TypeDecorator[Decimal]):
+    """A price in GLM as decimal text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To the database."""
+        return None if value is None else f"{value:f}"
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Decimal | None:  # noqa: ARG002
+        """From the database."""
+        return None if value is None else Decimal(value)
+
+
 class CidText(TypeDecorator[Cid]):
     """A CID as the text that every IPFS tool prints."""
 
@@ -94,6 +111,25 @@ class Named(TypeDecorator[Any]):
     def process_result_value(self, value: Any | None, dialect: Dialect) -> Enum | None:  # noqa: ARG002
         """From the database."""
         return None if value is None else self.kind[value.upper()]
+
+
+class Valued(TypeDecorator[Any]):
+    """A member of an enumeration of texts as its value."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """To the database."""
+        return None if value is None else value.value
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
+        """From the database."""
+        return None if value is None else self.kind(value)
 
 
 metadata = MetaData()
@@ -216,4 +252,79 @@ report_items = Table(
     Column("report", Hex, primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("request_id", Hex, nullable=False),
+)
+
+providers = Table(
+    "providers",
+    metadata,
+    Column("node_id", Text, primary_key=True),
+    Column("name", Note, nullable=False),
+    Column("price_start", Glm, nullable=False),
+    Column("price_second", Glm, nullable=False),
+    Column("price_cpu_second", Glm, nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("first_seen", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),
+    Column("images_per_second", Float, nullable=False),
+    Column("load_seconds", Float, nullable=False),
+    Column("avx", Boolean),
+    Column("good", Float, nullable=False),
+    Column("failed", Float, nullable=False),
+    Column("lied", Float, nullable=False),
+    Column("judged_at", Float, nullable=False),
+    Column("blocked_until", Float, nullable=False),
+    Column("standing", Valued(Standing), nullable=False),
+    Column("detail", Note, nullable=False),
+)
+
+agreements = Table(
+    "agreements",
+    metadata,
+    Column("agreement_id", Text, primary_key=True),
+    Column("node_id", Text, nullable=False),
+    Column("price_start", Glm, nullable=False),
+    Column("price_second", Glm, nullable=False),
+    Column("price_cpu_second", Glm, nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("refused", Note, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("document_id", Text, primary_key=True),
+    Column("kind", Valued(DocumentKind), nullable=False),
+    Column("agreement_id", Text, nullable=False),
+    Column("amount", Wei, nullable=False),
+    Column("decision", Valued(Decision), nullable=False),
+    Column("decided_at", Float, nullable=False),
+    Column("reason", Note, nullable=False),
+    Column("settled", Boolean, nullable=False),
+)
+
+work = Table(
+    "work",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("agreement_id", Text, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("inputs", Integer, nullable=False),
+    Column("started", Float, nullable=False),
+    Column("finished", Float, nullable=False),
+    Column("cost", Wei, nullable=False),
+    Column("verdict", Valued(Verdict), nullable=False),
+)
+
+known_answers = Table(
+    "known_answers",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("image_cid", Text, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("learnt_at", Float, nullable=False),
 )
