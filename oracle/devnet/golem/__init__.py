@@ -1,0 +1,1 @@
+"""The Golem network on one machine."""

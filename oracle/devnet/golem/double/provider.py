@@ -1,0 +1,392 @@
+"""A provider that lives in the double: what it offers, how it deals, what it charges, and what it does wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import ROUND_UP, Decimal
+from typing import Any, Protocol
+
+from oracle.devnet.golem.double.activities import Activities
+from oracle.devnet.golem.double.exeunit import Activity
+from oracle.devnet.golem.double.faults import (
+    ENDPOINT_NOT_FOUND,
+    Charge,
+    Crash,
+    Deed,
+    Delay,
+    DemandPaymentBy,
+    Die,
+    Ignore,
+    Moment,
+    Readdress,
+    Refuse,
+    Reject,
+    Script,
+    SendTwice,
+    TerminateActivity,
+    TerminateAgreement,
+    Withhold,
+)
+from oracle.devnet.golem.double.http import Refusal
+from oracle.devnet.golem.double.identifiers import Clock, node_id
+from oracle.devnet.golem.double.market import Agreement, Market, Proposal, Terms
+from oracle.devnet.golem.double.payments import Payments
+from oracle.devnet.golem.double.pulse import Pulse
+from oracle.devnet.golem.double.runtime import FakeRuntime, RunHandler
+
+_COEFFICIENTS = "golem.com.pricing.model.linear.coeffs"
+_EXPIRATION = "golem.srv.comp.expiration"
+_LEAST_LIFE = 300.0
+_GLM = Decimal("1e-18")
+_NO_CAPACITY = "No capacity available. Reached Agreements limit: {}"
+
+
+class Network(Protocol):
+    """What a provider finds when it joins."""
+
+    market: Market
+    payments: Payments
+    activities: Activities
+    clock: Clock
+    subnet: str
+
+    @property
+    def platform(self) -> str:
+        """The payment platform, ``driver-network-token``."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run in the background until the double closes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """GLM for a second, for a second of processor, and for starting."""
+
+    second: float = 0.00001
+    cpu_second: float = 0.00002
+    start: float = 0.0
+
+    def cost(self, usage: tuple[float, float]) -> Decimal:
+        """What the usage of one activity comes to, rounded up to the smallest unit."""
+        parts = ((self.second, usage[0]), (self.cpu_second, usage[1]), (self.start, 1.0))
+        return sum((Decimal(str(a)) * Decimal(str(round(b, 6))) for a, b in parts), Decimal(0)).quantize(_GLM, ROUND_UP)
+
+
+class ProviderDouble:
+    """A provider for tests. It does all it should, but for what ``plan`` says.
+
+    ``slots``: agreements at a time. ``properties`` override those of the offer, also with wrong ones. Seconds:
+    ``debit_note_interval`` between notes of a running activity, ``invoice_delay`` from an agreement's end to its
+    invoice, ``idle_timeout`` until an agreement without activities is broken. ``handler`` runs the commands.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        price: Price = Price(),
+        slots: int = 1,
+        properties: Mapping[str, Any] | None = None,
+        handler: RunHandler | None = None,
+        debit_note_interval: float = 120.0,
+        invoice_delay: float = 0.1,
+        idle_timeout: float = 90.0,
+    ) -> None:
+        self.name = name
+        self.node_id = node_id(name)
+        self.price = price
+        self.slots = slots
+        self.handler: RunHandler = handler or FakeRuntime()
+        self.alive = True
+        self._properties = dict(properties or {})
+        self._debit_note_interval = debit_note_interval
+        self._invoice_delay = invoice_delay
+        self._idle_timeout = idle_timeout
+        self._script = Script(Pulse())
+        self._joined: Network | None = None
+        self._agreements: dict[str, Agreement] = {}
+        self._turned_away: list[Proposal] = []
+
+    # What a test says --------------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        moment: Moment,
+        deed: Deed,
+        *,
+        nth: int = 1,
+        times: int = 1,
+        matching: Callable[[str], bool] | None = None,
+    ) -> None:
+        """Do wrong the ``nth`` time from now on that the moment comes, and ``times`` in a row.
+
+        ``matching`` looks at the moment's detail; what it declines is not counted. Raises ValueError when a provider
+        cannot do such a thing at such a moment.
+        """
+        self._script.plan(moment, deed, nth=nth, times=times, matching=matching)
+
+    def happened(self, moment: Moment) -> int:
+        """How often the moment came."""
+        return self._script.happened[moment]
+
+    async def reached(self, moment: Moment, nth: int = 1, *, seconds: float = 30.0) -> None:
+        """Wait until the moment came for the ``nth`` time since the provider was made. Raises TimeoutError."""
+        await self._script.reached(moment, nth, seconds)
+
+    async def die(self, symptom: str = ENDPOINT_NOT_FOUND) -> None:
+        """Be gone at once: exe-units cannot be reached, nothing is answered, nothing is billed."""
+        self.alive = False
+        for activity in self._activities():
+            await activity.end(lost=symptom)
+
+    def revive(self) -> None:
+        """Come back, with nothing left of what was agreed."""
+        self.alive = True
+        self._agreements.clear()
+        self._turned_away.clear()
+        self._network.market.withdraw_offer(self)
+        self._network.market.list_offer(self)
+
+    async def crash(self, symptom: str = ENDPOINT_NOT_FOUND) -> None:
+        """Lose every exe-unit; the agent stays."""
+        for activity in self._activities():
+            await activity.end(lost=symptom)
+
+    async def terminate_activities(self, reason: str = "Finished", message: str = "terminated by the provider") -> None:
+        """End every running activity."""
+        for activity in self._activities():
+            await activity.end(reason=reason, message=message)
+            await self._send_debit_note(activity)
+
+    def terminate_agreements(self, message: str = "Agreement broken by the provider") -> None:
+        """End every agreement."""
+        for agreement in list(self._agreements.values()):
+            self._network.market.break_agreement(agreement, message)
+
+    def change_price(self, price: Price) -> None:
+        """From now on offer at this price: the old offer is withdrawn, a new one listed."""
+        self.price = price
+        self._network.market.withdraw_offer(self)
+        self._network.market.list_offer(self)
+
+    # Market ------------------------------------------------------------------------------------------------------
+
+    def join(self, network: Network) -> None:
+        """Become part of a network and list the offer."""
+        self._joined = network
+        network.market.list_offer(self)
+
+    def offer(self) -> Terms:
+        """What it offers: the least that yapapi needs, and the negotiable properties of real providers."""
+        platform, subnet = self._network.platform, self._network.subnet
+        properties: dict[str, Any] = {
+            "golem.node.id.name": self.name,
+            "golem.node.debug.subnet": subnet,
+            "golem.runtime.name": "vm",
+            "golem.runtime.version": "0.5.3",
+            "golem.runtime.capabilities": ["vpn"],
+            "golem.inf.cpu.architecture": "x86_64",
+            "golem.inf.cpu.capabilities": ["sse4_2", "avx", "avx2"],
+            "golem.inf.cpu.cores": 2,
+            "golem.inf.cpu.threads": 2,
+            "golem.inf.mem.gib": 4.0,
+            "golem.inf.storage.gib": 10.0,
+            "golem.activity.caps.transfer.protocol": ["gftp"],
+            "golem.srv.caps.multi-activity": True,
+            "golem.com.scheme": "payu",
+            "golem.com.pricing.model": "linear",
+            "golem.com.usage.vector": ["golem.usage.duration_sec", "golem.usage.cpu_sec"],
+            _COEFFICIENTS: [self.price.second, self.price.cpu_second, self.price.start],
+            f"golem.com.payment.platform.{platform}.address": self.node_id,
+            "golem.com.payment.protocol.version": 3,
+            "golem.com.payment.debit-notes.accept-timeout?": 240,
+            "golem.com.scheme.payu.debit-note.interval-sec?": 120,
+            "golem.com.scheme.payu.payment-timeout-sec?": 120,
+            **self._properties,
+        }
+        now = int(time.time() * 1000)
+        return Terms(properties, f"(&({_EXPIRATION}>{now})(golem.node.debug.subnet={subnet}))")
+
+    def hear_proposal(self, proposal: Proposal) -> None:
+        """A requestor countered: answer with a draft, or turn it down."""
+        self._network.spawn(self._negotiate(proposal))
+
+    def hear_agreement(self, agreement: Agreement) -> None:
+        """A requestor wants to sign: approve, or refuse."""
+        self._network.spawn(self._sign(agreement))
+
+    def hear_termination(self, agreement: Agreement) -> None:
+        """An agreement ended: end its activities, send the invoice, deal anew with who was turned away."""
+        self._network.spawn(self._wind_up(agreement))
+
+    async def _negotiate(self, proposal: Proposal) -> None:
+        deed = await self._meet(Moment.PROPOSAL, proposal.demand.id)
+        if not self.alive or isinstance(deed, Ignore):
+            return
+        if isinstance(deed, Reject):
+            self._network.market.reject_proposal(proposal, deed.message, final=False)
+        elif (objection := self._objection(proposal.terms.properties)) is not None:
+            self._network.market.reject_proposal(proposal, objection, final=True)
+        elif len(self._agreements) >= self.slots:
+            self._turned_away.append(proposal)
+            self._network.market.reject_proposal(proposal, _NO_CAPACITY.format(self.slots), final=False)
+        else:
+            self._draft(proposal)
+
+    def _draft(self, proposal: Proposal) -> None:
+        terms, wanted = self.offer(), proposal.terms.properties
+        agreed = {name: wanted[name] for name in terms.properties if name.endswith("?") and name in wanted}
+        if _COEFFICIENTS in wanted:
+            agreed[_COEFFICIENTS] = wanted[_COEFFICIENTS]
+        self._network.market.draft(proposal, Terms({**terms.properties, **agreed}, terms.constraints))
+
+    def _objection(self, wanted: Mapping[str, Any]) -> str | None:
+        if wanted.get("golem.com.payment.chosen-platform") != self._network.platform:
+            return "No payment platform chosen"
+        left = float(wanted.get(_EXPIRATION, 0)) / 1000 - time.time()
+        if left < _LEAST_LIFE:
+            return f"Proposal expires in {left:.0f} s, which is less than {_LEAST_LIFE:.0f} s"
+        mine = [self.price.second, self.price.cpu_second, self.price.start]
+        asked = wanted.get(_COEFFICIENTS, mine)
+        if len(asked) != len(mine) or any(a < b for a, b in zip(asked, mine, strict=True)):
+            return "Proposed prices are too low"
+        return None
+
+    async def _sign(self, agreement: Agreement) -> None:
+        deed = await self._meet(Moment.AGREEMENT, agreement.id)
+        if not self.alive or isinstance(deed, Ignore):
+            return
+        if isinstance(deed, Reject):
+            self._network.market.reject_agreement(agreement, deed.message)
+        elif len(self._agreements) >= self.slots:
+            self._network.market.reject_agreement(agreement, _NO_CAPACITY.format(self.slots))
+        else:
+            self._agreements[agreement.id] = agreement
+            self._network.market.approve(agreement)
+            self._network.spawn(self._break_when_idle(agreement))
+
+    async def _break_when_idle(self, agreement: Agreement) -> None:
+        before = len(self._network.activities.of(agreement))
+        await asyncio.sleep(self._idle_timeout)
+        now = self._network.activities.of(agreement)
+        if agreement.id in self._agreements and len(now) == before and not any(a.alive for a in now):
+            self._network.market.break_agreement(agreement, "No activity created within the idle timeout")
+
+    async def _wind_up(self, agreement: Agreement) -> None:
+        if not self.alive:
+            return
+        self._agreements.pop(agreement.id, None)
+        for activity in self._network.activities.of(agreement):
+            await self.end_activity(activity)
+        if self._network.activities.of(agreement):
+            self._network.spawn(self._send_invoice(agreement))
+        waiting, self._turned_away = self._turned_away, []
+        for proposal in waiting:
+            if len(self._agreements) < self.slots and proposal.demand.open:
+                self._draft(proposal)
+
+    # Activities --------------------------------------------------------------------------------------------------
+
+    async def create_activity(self, agreement: Agreement) -> Activity | None:
+        """Start an exe-unit; None when it never gets that far. Raises Refusal."""
+        deed = await self._meet(Moment.ACTIVITY, agreement.id)
+        if not self.alive or isinstance(deed, Ignore):
+            return None
+        if isinstance(deed, Refuse):
+            raise Refusal(deed.status, deed.message)
+        activity = self._network.activities.open(agreement, self)
+        self._network.spawn(self._bill(activity))
+        return activity
+
+    async def end_activity(self, activity: Activity) -> None:
+        """Destroy an exe-unit on request and send its last debit note."""
+        if self.alive and (activity.alive or activity.state != "Terminated"):
+            await activity.end()
+            await self._send_debit_note(activity)
+            self._network.spawn(self._break_when_idle(activity.agreement))
+
+    def take(self, moment: Moment, detail: str) -> Deed | None:
+        """A moment has come; what is planned for it."""
+        return self._script.take(moment, detail)
+
+    def misbehave(self, deed: Deed, activity: Activity) -> None:
+        """Do in the background what ends the activity that is asking."""
+        match deed:
+            case Die(symptom):
+                self._network.spawn(self.die(symptom))
+            case Crash(symptom):
+                self._network.spawn(activity.end(lost=symptom))
+            case TerminateActivity(reason, message):
+                self._network.spawn(self.terminate_activities(reason, message))
+            case TerminateAgreement(message):
+                self._network.market.break_agreement(activity.agreement, message)
+
+    # Money -------------------------------------------------------------------------------------------------------
+
+    async def _bill(self, activity: Activity) -> None:
+        while activity.alive:
+            await asyncio.sleep(self._debit_note_interval)
+            if activity.alive:
+                await self._send_debit_note(activity)
+
+    async def _send_debit_note(self, activity: Activity) -> None:
+        amount = self.price.cost(activity.usage)
+        await self._send(Moment.DEBIT_NOTE, activity.id, activity.agreement, amount, activity)
+
+    async def _send_invoice(self, agreement: Agreement) -> None:
+        await asyncio.sleep(self._invoice_delay)
+        amount = sum((self.price.cost(a.usage) for a in self._network.activities.of(agreement)), Decimal(0))
+        await self._send(Moment.INVOICE, agreement.id, agreement, amount, None)
+
+    async def _send(
+        self, moment: Moment, detail: str, agreement: Agreement, amount: Decimal, activity: Activity | None
+    ) -> None:
+        deed = await self._meet(moment, detail)
+        if not self.alive or isinstance(deed, Withhold):
+            return
+        due = None if activity is not None else self._network.clock.now() + timedelta(days=1)
+        payer: str | None = None
+        platform: str | None = None
+        match deed:
+            case Charge(factor, fixed):
+                amount = fixed if fixed is not None else amount * factor
+            case Readdress(payer, platform):
+                pass
+            case DemandPaymentBy(seconds):
+                due = self._network.clock.now() + timedelta(seconds=seconds)
+        for _ in range(2 if isinstance(deed, SendTwice) else 1):
+            self._network.payments.send(
+                agreement,
+                amount,
+                activities=[a.id for a in self._network.activities.of(agreement)],
+                activity=None if activity is None else activity.id,
+                usage=() if activity is None else activity.usage,
+                due=due,
+                payer=payer,
+                platform=platform,
+            )
+
+    # Inside ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _network(self) -> Network:
+        if self._joined is None:
+            raise RuntimeError(f"provider {self.name} has joined no network")
+        return self._joined
+
+    def _activities(self) -> list[Activity]:
+        return [a for a in self._network.activities.all() if a.agreement.seller is self and a.alive]
+
+    async def _meet(self, moment: Moment, detail: str) -> Deed | None:
+        deed = self._script.take(moment, detail)
+        if isinstance(deed, Delay):
+            await asyncio.sleep(deed.seconds)
+        elif isinstance(deed, Die):
+            await self.die(deed.symptom)
+        return deed
