@@ -306,7 +306,8 @@ class TaskInput:
 class ComputeTask:
     """A batch as a backend receives it. ``key`` makes submission idempotent; ``budget`` is in the backend's unit.
 
-    Zero is no bound. It runs at ``provider`` alone if one is named, and at none of ``avoid``.
+    Zero is no bound. It runs at ``provider`` alone if one is named, at none of ``avoid``, and no two tasks of the same
+    ``apart`` run at one provider. A backend without providers to choose from takes no notice.
     """
 
     key: str
@@ -316,6 +317,7 @@ class ComputeTask:
     budget: int = 0
     provider: str = ""
     avoid: frozenset[str] = frozenset()
+    apart: str = ""
 
 
 class TaskPhase(StrEnum):

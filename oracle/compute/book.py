@@ -13,7 +13,7 @@ import json
 import shutil
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -222,33 +222,34 @@ class TaskBook:
             # A worker that is still at it keeps its folder until it is done, but nobody finds the task there any more.
             (record.folder / JOB_FILE).unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def in_hands(self, record: TaskRecord, provider: str) -> Iterator[None]:
-        """While a worker is at a task: its folder stays, whatever becomes of the record."""
+    def take_up(self, record: TaskRecord, provider: str) -> None:
+        """A worker is at a task: its folder stays, whatever becomes of the record, until it is put down."""
         record.hands += 1
         self.emit(record, TaskPhase.STARTED, provider=provider)
-        try:
-            yield
-        finally:
-            record.hands -= 1
-            if record.hands == 0 and not self.held(record):  # settled meanwhile
-                shutil.rmtree(record.folder, ignore_errors=True)
+
+    def put_down(self, record: TaskRecord) -> None:
+        """A worker is done with a task."""
+        record.hands -= 1
+        if record.hands == 0 and not self.held(record):  # settled meanwhile
+            shutil.rmtree(record.folder, ignore_errors=True)
 
     def read_result(self, record: TaskRecord, provider: str, started: float, finished: float) -> TaskResult:
         """What ``results.json`` in the task's folder says, held against the job. Raises JobError, OSError."""
         return _result(record.key, record.job, _read(record.folder, record.job), provider, started, finished)
 
-    def keep_result(
+    def check_result(
         self, record: TaskRecord, document: bytes, provider: str, started: float, finished: float
     ) -> TaskResult:
-        """Check a result document against the job, then write it down with its source. Raises JobError, OSError."""
-        result = _result(record.key, record.job, JobResult.from_json(document, record.job), provider, started, finished)
-        source = {"provider": provider, "started": started, "finished": finished}
+        """What a result document says, held against the job. Raises JobError."""
+        return _result(record.key, record.job, JobResult.from_json(document, record.job), provider, started, finished)
+
+    def keep_result(self, record: TaskRecord, document: bytes, result: TaskResult) -> None:
+        """Write down a document that was found good, with its source. Raises OSError."""
+        source = {"provider": result.provider, "started": result.started, "finished": result.finished}
         (record.folder / SOURCE_FILE).write_text(json.dumps(source), encoding="utf-8")
         draft = record.folder / f"{RESULT_FILE}.new"
         draft.write_bytes(document)
         draft.replace(record.folder / RESULT_FILE)
-        return result
 
     def finish(self, record: TaskRecord, outcome: Outcome, *, provider: str = "") -> None:
         """Give a task its outcome; the first one stands."""

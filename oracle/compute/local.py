@@ -251,10 +251,11 @@ class LocalBackend:
     async def _run(self, record: TaskRecord, name: str, process: WorkerProcess) -> None:
         started = self._book.now()
         self._at[record] = process
+        self._book.take_up(record, name)
         try:
-            with self._book.in_hands(record, name):
-                reply = await self._ask(record, name, process)
+            reply = await self._ask(record, name, process)
         finally:
+            self._book.put_down(record)
             del self._at[record]
         if record.outcome is None:
             finished = self._book.now()

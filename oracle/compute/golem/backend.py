@@ -1,0 +1,459 @@
+"""``ports.ComputeBackend`` on Golem: tasks wait here until a leased worker takes them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import yapapi
+from yapapi.config import ApiConfig
+
+from oracle.compute.book import TaskBook, TaskRecord
+from oracle.compute.golem.connection import allocation_refused, check_connection
+from oracle.compute.golem.market import Market, SibylStrategy
+from oracle.compute.golem.payments import Paymaster
+from oracle.compute.golem.pool import AgreementWatch, Fleet, Lease
+from oracle.compute.golem.terms import GolemTerms, Image
+from oracle.domain import (
+    Capabilities,
+    ComputeEvent,
+    ComputeTask,
+    ModelManifest,
+    Quote,
+    Receipt,
+    ServableModel,
+    TaskResult,
+)
+from oracle.errors import BudgetExhausted, MalformedResult, ModelUnservable, WorkerLost
+from oracle.market import GLM, Provider, Verdict, Work, to_glm
+from oracle.ports import ProviderLedger
+from oracle.telemetry import logger
+from provider_images.runtime.job import MAX_INPUTS, JobError
+
+log = logger("golem")
+
+MAX_PAYLOAD = 64 * 1024 * 1024
+_TICK = 0.5  # seconds between two looks at how many workers are wanted
+_SWEEP = 30.0  # seconds between two looks for documents that wait
+_HOPELESS = 3  # workers in a row that did not come up, after which waiting tasks are told
+_QUICKEST = 2.0  # seconds under which no task is taken for a straggler
+_LAST_RESORT = 5.0  # seconds after which a task may go to a provider that failed it before
+_STOP_SECONDS = 25.0
+_OFFER_AGE = 900.0  # seconds for which an offer counts as one
+
+
+@dataclass(slots=True)
+class _Effort:
+    """What was tried for a task."""
+
+    queued: float
+    tried: set[str] = field(default_factory=set)
+    tries: int = 0
+    receipts: list[Receipt] = field(default_factory=list)
+    source: tuple[str, str] | None = None  # provider and agreement of the result
+
+
+class GolemBackend:
+    """A requestor with a pool of warm workers. Amounts are in the smallest part of GLM.
+
+    ``directory`` holds one folder a task until it is settled, so results survive a restart; tasks that were running do
+    not, and the agreements they ran in are ended at the next start. Create and start it on the event loop it runs on.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        terms: GolemTerms,
+        ledger: ProviderLedger,
+        *,
+        max_pixels: int = 25_000_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._terms, self._ledger = terms, ledger
+        self._book = TaskBook(
+            directory,
+            backend="golem",
+            max_pixels=max_pixels,
+            max_seconds=terms.run_limit,
+            clock=clock,
+            on_end=self._ended,
+        )
+        self._market = Market(terms, ledger, clock=clock)
+        self._paymaster = Paymaster(terms, ledger, self._market, clock=clock)
+        self._watch = AgreementWatch(self._market, self._paymaster, clock=clock)
+        self._golem: yapapi.Golem | None = None
+        self._fleets: dict[str, Fleet] = {}
+        self._waiting: list[TaskRecord] = []
+        self._efforts: dict[str, _Effort] = {}
+        self._takers: dict[str, dict[str, str]] = {}  # of tasks kept apart: provider -> key of the one it took
+        self._arrived = asyncio.Event()
+        self._warm: dict[str, float] = {}
+        self._services: list[asyncio.Task[None]] = []
+
+    # -----------------------------------------------------------------------------------------------------------
+    # Life
+    # -----------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect to yagna, reserve the budget of a day, end what an earlier run left open.
+
+        Raises ConfigurationError, MissingTool.
+        """
+        self._book.open()
+        await check_connection(self._terms)
+        await self._market.load()
+        # Here and not before: it captures the running loop.
+        golem = yapapi.Golem(
+            budget=Decimal(self._terms.budget_day) / GLM,
+            strategy=SibylStrategy(self._market, self._paymaster.accepted_amount),
+            subnet_tag=self._terms.subnet,
+            payment_driver=self._terms.payment_driver,
+            payment_network=self._terms.payment_network,
+            event_consumer=self._watch.on_event,
+            api_config=ApiConfig(app_key=self._terms.app_key, api_url=self._terms.api_url),
+        )
+        try:
+            await golem.start()
+        except Exception as error:
+            raise allocation_refused(self._terms, error) from error
+        self._golem = golem
+        left = await self._paymaster.close_leftovers()
+        if left:
+            log.info("ended %d agreements of an earlier run", left)
+        for family, image in self._terms.images.items():
+            self._fleets[family] = Fleet(golem, image, self._terms, self, self._market, self._paymaster)
+        self._services = [
+            asyncio.create_task(self._tend(), name="golem workers"),
+            asyncio.create_task(self._sweep(), name="golem documents"),
+            asyncio.create_task(self._watch.write(), name="golem agreements"),
+        ]
+
+    async def close(self) -> None:
+        """End workers and agreements and give the reserved money back; within half a minute."""
+        self._book.close()
+        self._arrived.set()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await asyncio.gather(*(fleet.close() for fleet in self._fleets.values()))
+                if self._golem is not None:
+                    # Documents that come later are the sweep's, at the next start.
+                    await self._golem.stop(wait_for_payments=False)
+        except TimeoutError:
+            log.warning("yagna takes too long to end what runs; it is ended at the next start")
+        for service in self._services:
+            service.cancel()
+        await asyncio.gather(*self._services, return_exceptions=True)
+        self._watch.close()
+
+    def prepare(self, model: ServableModel) -> None:
+        """Have a worker up before the model's first task; it is kept for as long as an idle one is."""
+        family = str(model.manifest.document.get("family"))
+        if family in self._fleets:
+            self._warm[family] = time.monotonic() + self._terms.idle_release
+
+    @property
+    def workers(self) -> Mapping[str, Sequence[str]]:
+        """The providers whose workers are up now, by image."""
+        return {family: [lease.node_id for lease in fleet.leases] for family, fleet in self._fleets.items()}
+
+    def providers(self) -> Sequence[Provider]:
+        """Every provider ever seen, best first."""
+        return self._market.providers()
+
+    # -----------------------------------------------------------------------------------------------------------
+    # The port
+    # -----------------------------------------------------------------------------------------------------------
+
+    def capabilities(self) -> Capabilities:
+        """What can run here, and how much at once."""
+        return Capabilities(
+            backend="golem",
+            tasks=frozenset({"classification"}),
+            engines=frozenset({"keras"}),
+            slots=self._terms.workers,
+            max_inputs=MAX_INPUTS,
+            max_payload=MAX_PAYLOAD,
+        )
+
+    async def quotes(self, manifest: ModelManifest, inputs: int) -> Sequence[Quote]:
+        """What each provider with a fresh offer would take for a task of that size, best first."""
+        if self._unservable(manifest) or inputs > MAX_INPUTS:
+            return []
+        now = self._book.now()
+        quotes = []
+        for provider in self._market.providers():
+            if now - provider.last_seen > _OFFER_AGE or self._market.refusal(provider.node_id):
+                continue
+            seconds = self._expected(provider.node_id, inputs)
+            quotes.append(Quote(provider.node_id, provider.price.cost(seconds, seconds * provider.threads), seconds))
+        return quotes
+
+    async def submit(self, task: ComputeTask) -> None:
+        """Accept a task. The same key with the same content again is no error and no second run.
+
+        Raises TaskConflict, PayloadTooLarge, ModelUnservable, WorkerLost, and BudgetExhausted when a cap is reached or
+        the task's budget buys nothing at any provider known.
+        """
+        known = self._book.find(task.key) is not None
+        if not known:
+            if reason := await self._paymaster.exhausted():
+                raise BudgetExhausted(reason, remedy="Raise SIBYL_GOLEM_BUDGET_DAY, or wait.")
+            self._check_budget(task)
+        record = self._book.admit(task, self._unservable)
+        if record is None or record.outcome is not None:
+            return
+        self._efforts[record.key] = _Effort(queued=time.monotonic())
+        self._waiting.append(record)
+        self._wake()
+
+    def events(self) -> AsyncIterator[ComputeEvent]:
+        """Progress of every task from now on; a listener that falls far behind loses the oldest events."""
+        return self._book.events()
+
+    async def collect(self, key: str) -> TaskResult:
+        """Wait for a task and return its schema-checked result; may be asked again until the task is settled.
+
+        Raises UnknownTask, WorkerLost, TaskTimeout, TaskCancelled, MalformedResult, ModelUnservable.
+        """
+        return await self._book.collect(key)
+
+    async def cancel(self, key: str) -> None:
+        """Stop a task; a finished or unknown one is left as it is. A worker that is at it is let finish."""
+        self._book.cancel(key)
+
+    async def receipts(self, key: str) -> Sequence[Receipt]:
+        """What the task may have cost at each provider that had it, by our own clock."""
+        effort = self._efforts.get(key)
+        return [] if effort is None else list(effort.receipts)
+
+    async def settle(self, key: str, *, accepted: bool) -> None:
+        """Forget a task. A result that is not accepted is a lie: nothing more is paid for the agreement it came from.
+
+        Golem pays agreements, not tasks, so a lie costs its provider what it had not been paid yet.
+        """
+        record = self._book.find(key)
+        if record is None:
+            return
+        effort = self._efforts.pop(key, None)
+        if record.task is not None and key in (takers := self._takers.get(record.task.apart, {})).values():
+            for node_id in [node_id for node_id, taken in takers.items() if taken == key]:
+                del takers[node_id]
+            if not takers:
+                del self._takers[record.task.apart]
+        if not accepted and isinstance(record.outcome, TaskResult):
+            reason = "a result of it was contradicted"
+            await self._market.judge(record.outcome.provider, Verdict.LIED, reason)
+            if effort is not None and effort.source is not None:
+                await self._paymaster.refuse(effort.source[1], reason)
+        self._book.forget(key)
+
+    async def recover(self, keys: Sequence[str]) -> Sequence[str]:
+        """The tasks of this run, and those an earlier run finished: their results lie in the directory."""
+        return [key for key in keys if self._book.find(key) is not None]
+
+    # -----------------------------------------------------------------------------------------------------------
+    # The workers' desk
+    # -----------------------------------------------------------------------------------------------------------
+
+    async def next_task(self, image: Image, lease: Lease, until: float) -> TaskRecord | None:
+        """Wait for a task that this worker may do, at most until a monotonic time; None ends the lease."""
+        while True:
+            record = self._take(image, lease) or self._straggler(image, lease)
+            if record is not None:
+                self._book.take_up(record, lease.node_id)
+                if record.task is not None and record.task.apart:
+                    self._takers.setdefault(record.task.apart, {})[lease.node_id] = record.key
+                return record
+            left = until - time.monotonic()
+            if left <= 0 or self._market.refusal(lease.node_id):
+                return None
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, _TICK)):
+                    await self._arrived.wait()
+
+    def time_for(self, record: TaskRecord, lease: Lease) -> float:
+        """Seconds that the task may take there: its deadline, the limit, and what its budget buys."""
+        assert record.task is not None
+        rate = lease.price.rate(lease.threads)
+        bought = self._budget(record.task) / rate if rate else self._terms.run_limit
+        return max(1.0, min(self._terms.run_limit, record.task.deadline - self._book.now(), bought))
+
+    async def returned(self, record: TaskRecord, lease: Lease, document: bytes, started: float) -> None:
+        """A result document came back: keep it, or find the provider wanting."""
+        finished = self._book.now()
+        try:
+            result = self._book.check_result(record, document, lease.node_id, started, finished)
+        except JobError as error:
+            self._book.put_down(record)
+            reason = f"its result is malformed: {error}"
+            await self._paymaster.refuse(lease.agreement_id, reason)
+            await self._note(record, lease, started, Verdict.FAILED, reason)
+            self._try_again(record, lease, MalformedResult(f"{lease.name}: {reason}"))
+            return
+        await self._note(record, lease, started, Verdict.GOOD)
+        await self._market.worked(lease.node_id, len(record.job.inputs), finished - started)
+        effort = self._efforts.get(record.key)
+        # Another may have been quicker, or the task was taken back.
+        if effort is not None and record.outcome is None:
+            effort.source = (lease.node_id, lease.agreement_id)
+            try:
+                self._book.keep_result(record, document, result)
+            except OSError as error:
+                log.error("the result of task %s is not on disk: %s", record.key[:8], error)
+            self._book.finish(record, result, provider=lease.node_id)
+        self._book.put_down(record)
+
+    async def failed(self, record: TaskRecord, lease: Lease, reason: str, started: float) -> None:
+        """The worker was lost, or did not do it."""
+        self._book.put_down(record)
+        await self._note(record, lease, started, Verdict.FAILED, reason)
+        self._try_again(record, lease, WorkerLost(f"{lease.name} was lost: {reason}"))
+
+    def model_refused(self, record: TaskRecord, lease: Lease, reason: str) -> None:
+        """The runtime cannot load the model, so nobody can."""
+        self._book.put_down(record)
+        error = ModelUnservable(f"{lease.name} cannot load the model: {reason}")
+        self._book.finish(record, error, provider=lease.node_id)
+
+    # -----------------------------------------------------------------------------------------------------------
+    # Inside
+    # -----------------------------------------------------------------------------------------------------------
+
+    def _take(self, image: Image, lease: Lease) -> TaskRecord | None:
+        for record in self._waiting:
+            if self._may(record, image, lease):
+                self._waiting.remove(record)
+                return record
+        return None
+
+    def _straggler(self, image: Image, lease: Lease) -> TaskRecord | None:
+        """A task that takes its worker far longer than it should, for an idle one to do as well."""
+        for other in self._fleets[image.family].leases:
+            record = other.record
+            if record is None or record.outcome is not None or record.hands > 1 or other.node_id == lease.node_id:
+                continue
+            usual = max(_QUICKEST, self._terms.hedge_factor * self._expected(other.node_id, len(record.job.inputs)))
+            if self._book.now() - other.since > usual and self._may(record, image, lease):
+                log.info("task %s takes %s long; %s does it as well", record.key[:8], other.name, lease.name)
+                return record
+        return None
+
+    def _may(self, record: TaskRecord, image: Image, lease: Lease) -> bool:
+        """Whether a worker may do a task."""
+        task = record.task
+        if task is None or task.model.manifest.document.get("family") != image.family or lease.node_id in task.avoid:
+            return False
+        if self._takers.get(task.apart, {}).get(lease.node_id, record.key) != record.key:
+            return False
+        if task.provider and self._market.find(task.provider) != lease.node_id:
+            return False
+        effort = self._efforts[record.key]
+        if lease.node_id in effort.tried and time.monotonic() - effort.queued < _LAST_RESORT:
+            return False
+        rate = lease.price.rate(lease.threads)
+        return not rate or self._budget(task) >= rate
+
+    def _budget(self, task: ComputeTask) -> int:
+        most = min(self._terms.budget_batch, self._terms.budget_request * len(task.inputs))
+        return min(task.budget, most) if task.budget else most
+
+    def _check_budget(self, task: ComputeTask) -> None:
+        budget = self._budget(task)
+        now = self._book.now()
+        fresh = [provider for provider in self._market.providers() if now - provider.last_seen < _OFFER_AGE]
+        if fresh and all(provider.price.rate(provider.threads) > budget for provider in fresh):
+            raise BudgetExhausted(
+                f"{to_glm(budget)} GLM buys no second of any provider's time",
+                remedy="Raise SIBYL_GOLEM_BUDGET_BATCH or SIBYL_GOLEM_BUDGET_REQUEST.",
+            )
+
+    def _unservable(self, manifest: ModelManifest) -> str:
+        able = self.capabilities()
+        family = manifest.document.get("family")
+        if manifest.task not in able.tasks:
+            return f"{manifest.name}: no image here does {manifest.task}"
+        if manifest.engine not in able.engines:
+            return f"{manifest.name}: no image here has the engine {manifest.engine}"
+        if family not in self._terms.images:
+            return f"{manifest.name}: there is no provider image for the family {family!r}"
+        return ""
+
+    def _expected(self, node_id: str, inputs: int) -> float:
+        provider = self._market.provider(node_id)
+        speed = provider.images_per_second if provider else 0.0
+        return inputs / speed if speed else 1.0
+
+    async def _note(self, record: TaskRecord, lease: Lease, started: float, verdict: Verdict, detail: str = "") -> None:
+        seconds = max(0.0, self._book.now() - started)
+        cost = lease.price.cost(seconds, seconds * lease.threads) - lease.price.cost(0, 0)
+        effort = self._efforts.get(record.key)
+        if effort is not None:
+            effort.receipts.append(Receipt(record.key, lease.node_id, cost))
+        await self._ledger.save_work(
+            Work(
+                record.key,
+                record.job.model.manifest_cid,
+                lease.agreement_id,
+                lease.node_id,
+                len(record.job.inputs),
+                started,
+                self._book.now(),
+                cost,
+                verdict,
+            )
+        )
+        await self._market.judge(lease.node_id, verdict, detail)
+
+    def _try_again(self, record: TaskRecord, lease: Lease, error: WorkerLost | MalformedResult) -> None:
+        """Back into the queue, for another provider, unless it was tried often enough or somebody else is at it."""
+        effort = self._efforts.get(record.key)
+        if record.outcome is not None or effort is None or record.hands:
+            return
+        effort.tries += 1
+        effort.tried.add(lease.node_id)
+        effort.queued = time.monotonic()
+        if effort.tries >= self._terms.tries:
+            self._book.finish(record, error, provider=lease.node_id)
+        else:
+            self._waiting.insert(0, record)
+            self._wake()
+
+    def _ended(self, record: TaskRecord) -> None:
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(record)
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._staff()
+
+    def _staff(self) -> None:
+        """Say how many workers each image should have: those at work, one for each task that waits, and a spare one."""
+        now = time.monotonic()
+        for family, fleet in self._fleets.items():
+            waiting = sum(1 for record in self._waiting if record.job.model.manifest.get("family") == family)
+            busy = sum(1 for lease in fleet.leases if lease.record is not None)
+            needed = waiting + busy
+            fleet.want(needed + 1 if needed else int(self._warm.get(family, 0.0) > now))
+            if fleet.failures >= _HOPELESS and not fleet.leases:
+                fleet.failures = 0
+                for record in list(self._waiting):
+                    self._book.finish(record, WorkerLost(f"no worker comes up; the last one: {fleet.last_failure}"))
+
+    async def _tend(self) -> None:
+        while True:
+            self._staff()
+            await asyncio.sleep(_TICK)
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self._paymaster.sweep()
+            except Exception as error:  # noqa: BLE001 - yagna may be away for a while; the next look comes
+                log.warning("yagna's documents cannot be read: %s", str(getattr(error, "body", error))[:200])
+            await asyncio.sleep(_SWEEP)
