@@ -351,11 +351,14 @@ contract TokenTest is CoordinatorTest {
     }
 
     function test_Deposit_GivenMoreThanABalanceCanBear_ItReverts() external {
-        uint256 amount = uint256(type(uint128).max) + 1;
-        vm.expectRevert(
-            abi.encodeWithSelector(IInferenceCoordinator.DepositTooLarge.selector, amount, type(uint128).max)
-        );
-        coordinator.depositToken(address(token), amount);
+        uint256 most = type(uint128).max;
+        token.mint(person, most);
+        vm.startPrank(person);
+        vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.DepositTooLarge.selector, most + 1, most));
+        coordinator.depositToken(address(token), most + 1);
+        coordinator.depositToken(address(token), most);
+        vm.stopPrank();
+        vm.assertEq(held(person), most);
     }
 
     function test_Withdraw_GivenTheCoordinatorItself_ItReverts() external {
@@ -366,9 +369,16 @@ contract TokenTest is CoordinatorTest {
         vm.stopPrank();
     }
 
-    function test_Deposit_GivenEther_ItReverts() external {
-        vm.expectRevert(abi.encodeWithSelector(IInferenceCoordinator.TokenUnsupported.selector, ETHER));
-        coordinator.depositToken(ETHER, 1);
+    function test_Deposit_GivenNoContract_ItReverts() external {
+        IInferenceCoordinator.Permit memory permit;
+        address[2] memory none = [ETHER, stranger];
+        for (uint256 i = 0; i < none.length; ++i) {
+            bytes memory unsupported = abi.encodeWithSelector(IInferenceCoordinator.TokenUnsupported.selector, none[i]);
+            vm.expectRevert(unsupported);
+            coordinator.depositToken(none[i], 1);
+            vm.expectRevert(unsupported);
+            coordinator.depositWithPermit(none[i], 1, permit);
+        }
     }
 
     function test_Withdraw_GivenMoreThanIsThereOrNobody_ItReverts() external {

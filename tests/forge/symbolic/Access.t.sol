@@ -6,6 +6,9 @@ import {SymbolicTest} from "./SymbolicTest.sol";
 
 /// @notice Who may do what, for every caller and every argument.
 contract SymbolicAccess is SymbolicTest {
+    /// @dev Half the order of secp256k1: of the two signatures that say the same, the one with the lower s counts.
+    uint256 private constant HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
+
     function check_OnlyTheOwnerSetsTheCallbackPrice(address caller, address token, uint256 price) external {
         vm.assume(caller != OWNER);
         assert(!_call(caller, abi.encodeCall(coordinator.setCallbackPrice, (token, price))));
@@ -120,6 +123,17 @@ contract SymbolicAccess is SymbolicTest {
         signatures[0] = IInferenceCoordinator.Signature(r, vs);
         bytes memory items = abi.encode(_items(0, _cid(3), ""));
         assert(!_call(STRANGER, abi.encodeCall(coordinator.reportSigned, (items, operator, signatures))));
+    }
+
+    function check_OnlyAnOperatorSigns(bytes32 r, bytes32 vs) external {
+        IInferenceCoordinator.Signature[] memory signatures = new IInferenceCoordinator.Signature[](1);
+        signatures[0] = IInferenceCoordinator.Signature(r, vs);
+        bytes memory items = abi.encode(_items(0, _cid(3), ""));
+        uint256 s = uint256(vs) & (type(uint256).max >> 1);
+        uint8 v = uint8(27 + (uint256(vs) >> 255));
+        address signer = ecrecover(coordinator.reportDigest(items, OPERATOR), v, r, bytes32(s));
+        bool reported = _call(STRANGER, abi.encodeCall(coordinator.reportSigned, (items, OPERATOR, signatures)));
+        assert(reported == (signer == OPERATOR && s <= HALF_ORDER));
     }
 
     function check_OnlyTheRequesterCancels(
