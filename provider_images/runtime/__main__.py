@@ -1,36 +1,46 @@
-"""One job, then the end: ``python -m provider_images.runtime run DIR`` turns DIR/job.json into DIR/results.json."""
+"""The commands of a provider's image.
+
+``start`` brings up the resident model process and prints what this machine is worth, as one line of JSON.
+``run TASK.tar RESULT.json`` has it do a job, and starts it when it is not there.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from provider_images.runtime import sandbox
-from provider_images.runtime.job import JobError
+from provider_images.runtime.client import Client, ResidentError
+
+WORK = Path("/golem/work")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 when results.json was written, 1 with a line on stderr when the job or its model is wrong."""
+    """Exit code 0 when it is done, 1 with a line on stderr when it is not."""
     parser = argparse.ArgumentParser(prog="python -m provider_images.runtime", description=__doc__)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--work", type=Path, default=WORK, help="the activity's volume")
+    common.add_argument("--memory-mb", type=int, default=4096, help="limit of the model process")
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run the job in a folder")
-    run.add_argument("folder", type=Path)
-    run.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    run.add_argument("--memory-mb", type=int, default=4096)
+    commands.add_parser("start", parents=[common])
+    run = commands.add_parser("run", parents=[common])
+    run.add_argument("task", type=Path)
+    run.add_argument("result", type=Path)
     options = parser.parse_args(arguments)
-    sandbox.limit_memory(options.memory_mb)
-    sandbox.leave_network()
-    os.environ.update(TF_CPP_MIN_LOG_LEVEL="2", ONEDNN_DEFAULT_FPMATH_MODE="STRICT")
-    from provider_images.runtime.engines import ModelError, ModelShelf
-    from provider_images.runtime.execute import run_folder
-
+    client = Client(options.work.absolute(), memory_mb=options.memory_mb)
     try:
-        run_folder(options.folder, ModelShelf(threads=options.threads, capacity=1))
-    except (JobError, ModelError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
+        if options.command == "start":
+            reply = client.ask({"op": "start"})
+            del reply["ok"]
+            sys.stdout.write(json.dumps(reply) + "\n")
+        else:
+            # Whatever goes wrong, the result of an earlier run must not be taken for this one's.
+            options.result.unlink(missing_ok=True)
+            client.ask({"op": "task", "tar": str(options.task.absolute()), "result": str(options.result.absolute())})
+    except (ResidentError, OSError) as error:
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
         return 1
     return 0
 

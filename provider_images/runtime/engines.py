@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +18,7 @@ from provider_images.runtime.spec import FAMILIES, ModelSpec, SpecError
 from provider_images.runtime.weights import WeightsError, read_weights
 
 BATCH = MAX_INPUTS
+_NUMPY_ENGINE = "1"  # raise it when an answer of ``layers.py`` changes
 
 
 class ModelError(Exception):
@@ -33,8 +36,19 @@ class Classifier(Protocol):
         """Probabilities (n, classes) of pictures (n, height, width, channels), n from 1 to ``BATCH``."""
 
 
+class Engine(Protocol):
+    """What loads models."""
+
+    @property
+    def version(self) -> str:
+        """Names and versions of what computes."""
+
+    def load(self, spec: ModelSpec, weights: bytes) -> Classifier:
+        """A family's architecture, filled. Raises ModelError."""
+
+
 class KerasEngine:
-    """TensorFlow on the CPU in float32. Creating it imports TensorFlow, which takes seconds."""
+    """TensorFlow on the CPU in float32, the reference. Creating it imports TensorFlow, which takes seconds."""
 
     def __init__(self, threads: int) -> None:
         import keras
@@ -47,16 +61,9 @@ class KerasEngine:
 
     def load(self, spec: ModelSpec, weights: bytes) -> Classifier:
         """Build the family's architecture, fill it and trace its graph. Raises ModelError."""
-        model = importlib.import_module(FAMILIES[spec.family]).build()
-        shape, classes = tuple(model.input_shape[1:]), model.output_shape[-1]
-        if shape != (spec.input.height, spec.input.width, spec.input.channels):
-            raise ModelError(f"input: the manifest's size is not the model's {shape}")
-        if classes != spec.classes:
-            raise ModelError(f"labels: {spec.classes} for a model of {classes} classes")
-        try:
-            model.set_weights(read_weights(weights, [variable.shape for variable in model.weights]))
-        except WeightsError as error:
-            raise ModelError(f"weights: {error}") from error
+        model = importlib.import_module(f"{FAMILIES[spec.family]}.model").build()
+        _check_size(spec, tuple(model.input_shape[1:]), model.output_shape[-1])
+        model.set_weights(_arrays(weights, [variable.shape for variable in model.weights]))
         return _KerasClassifier(model, spec)
 
 
@@ -87,11 +94,63 @@ class _KerasClassifier:
         return probabilities[: len(pictures)]
 
 
+class NumpyEngine:
+    """Small families in plain numpy, float32: a thousandth of TensorFlow's size, and it starts at once.
+
+    Weights, answers and errors are those of ``KerasEngine``; answers differ by rounding, at most 1e-5.
+    """
+
+    def __init__(self) -> None:
+        self.version = f"sibyl-numpy {_NUMPY_ENGINE}, numpy {np.__version__}"
+
+    def load(self, spec: ModelSpec, weights: bytes) -> Classifier:
+        """The family's ``forward`` with these weights. Raises ModelError."""
+        module = f"{FAMILIES[spec.family]}.forward"
+        if importlib.util.find_spec(module) is None:
+            raise ModelError(f"family: {spec.family!r} needs TensorFlow, which is not installed here")
+        family = importlib.import_module(module)
+        _check_size(spec, family.INPUT, family.CLASSES)
+        return _NumpyClassifier(family.network(_arrays(weights, family.shapes())), spec)
+
+
+class _NumpyClassifier:
+    def __init__(self, network: Callable[[NDArray[np.float32]], NDArray[np.float32]], spec: ModelSpec) -> None:
+        self._network, self._spec = network, spec
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What its manifest asks for."""
+        return self._spec
+
+    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of pictures, one by one."""
+        return np.stack([self._network(picture) for picture in pictures])
+
+
+def _check_size(spec: ModelSpec, shape: tuple[int, ...], classes: int) -> None:
+    if shape != (spec.input.height, spec.input.width, spec.input.channels):
+        raise ModelError(f"input: the manifest's size is not the model's {shape}")
+    if classes != spec.classes:
+        raise ModelError(f"labels: {spec.classes} for a model of {classes} classes")
+
+
+def _arrays(weights: bytes, shapes: Sequence[tuple[int, ...]]) -> list[NDArray[np.float32]]:
+    try:
+        return read_weights(weights, shapes)
+    except WeightsError as error:
+        raise ModelError(f"weights: {error}") from error
+
+
+def choose_engine(threads: int) -> Engine:
+    """TensorFlow where it is installed, else numpy."""
+    return KerasEngine(threads) if importlib.util.find_spec("tensorflow") else NumpyEngine()
+
+
 class ModelShelf:
     """Loads models for jobs and keeps the ``capacity`` last used ones."""
 
     def __init__(self, *, threads: int, capacity: int) -> None:
-        self._engine = KerasEngine(threads)
+        self._engine = choose_engine(threads)
         self._capacity = capacity
         self._loaded: OrderedDict[tuple[str, str], Classifier] = OrderedDict()
 

@@ -1,34 +1,77 @@
-"""Run one job folder: ``job.json`` and inputs in, ``results.json`` out."""
+"""Run one job folder: ``job.json`` and inputs in, a result document out."""
 
 from __future__ import annotations
 
 import faulthandler
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from provider_images.runtime.engines import Classifier, ModelShelf
-from provider_images.runtime.job import JOB_FILE, RESULT_FILE, ItemFailure, ItemOutput, Job, JobInput, JobResult
+from provider_images.runtime.engines import Classifier, ModelError, ModelShelf
+from provider_images.runtime.job import (
+    JOB_FILE,
+    MAX_DETAIL,
+    RESULT_FILE,
+    ItemFailure,
+    ItemOutput,
+    Job,
+    JobError,
+    JobInput,
+    JobResult,
+)
 from provider_images.runtime.pictures import PictureError, prepare
+from provider_images.runtime.sandbox import cpus, limit_processor
+
+
+def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The reply to an order: ``"ok"`` and what the work gave, or which kind of thing went wrong. Raises nothing."""
+    try:
+        return {"ok": True, **work()}
+    except JobError as error:
+        return _failed("job", error)
+    except ModelError as error:
+        return _failed("model", error)
+    except Exception as error:  # noqa: BLE001 - one job's trouble must not end the process
+        return _failed("internal", error)
+
+
+def _failed(kind: str, error: Exception) -> dict[str, Any]:
+    return {"ok": False, "kind": kind, "error": f"{type(error).__name__}: {error}"[:MAX_DETAIL]}
+
+
+def read_job(folder: Path) -> Job:
+    """The job of a folder. Raises JobError."""
+    try:
+        return Job.from_json((folder / JOB_FILE).read_bytes())
+    except OSError as error:
+        raise JobError(f"{JOB_FILE} cannot be read: {error.strerror}") from error
 
 
 def run_folder(folder: Path, shelf: ModelShelf) -> None:
-    """Do the job in a folder and write its result in one step, so that nobody reads half of it.
+    """Do the job in a folder and leave its result there. Raises JobError, ModelError or OSError."""
+    run_job(read_job(folder), folder, shelf, folder / RESULT_FILE)
 
-    Raises JobError or ModelError. When the job takes longer than its own limit, the process ends.
+
+def run_job(job: Job, folder: Path, shelf: ModelShelf, target: Path) -> None:
+    """Do a job whose inputs lie in a folder, and write the result in one step, so that nobody reads half of it.
+
+    Raises ModelError or OSError. When the job takes longer than its own limit, the process ends.
     """
-    job = Job.from_json((folder / JOB_FILE).read_bytes())
     # A thread of the interpreter's own: it ends the process even while a decoder or a kernel holds the interpreter.
+    # Behind it stands the kernel's clock, which no crash of ours can stop.
     faulthandler.dump_traceback_later(job.max_seconds, exit=True, file=sys.stderr)
+    limit_processor(job.max_seconds * cpus() + 1)
     try:
         result = execute(job, folder, shelf)
     finally:
         faulthandler.cancel_dump_traceback_later()
-    unfinished = folder / f"{RESULT_FILE}.part"
+    unfinished = target.with_name(f"{target.name}.part")
     unfinished.write_text(result.to_json(), encoding="utf-8")
-    unfinished.replace(folder / RESULT_FILE)
+    unfinished.replace(target)
 
 
 def execute(job: Job, folder: Path, shelf: ModelShelf) -> JobResult:

@@ -1,9 +1,10 @@
-"""What the worker gives up before it touches anything it was sent; standard library only."""
+"""What a model process gives up before it touches anything it was sent; standard library only."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import resource
 import signal
@@ -12,6 +13,35 @@ import sys
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
+
+
+def enter(*, memory_mb: int, threads: int) -> bool:
+    """Take on the limits and the environment of a model process; whether it has no network from now on.
+
+    Call it before an engine is imported, while the process has one thread.
+    """
+    limit_memory(memory_mb)
+    isolated = leave_network()
+    # TensorFlow's log is noise, and its arithmetic must stay float32 on every CPU.
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="2", ONEDNN_DEFAULT_FPMATH_MODE="STRICT", OMP_NUM_THREADS=str(threads))
+    # The products of the numpy engine are small: threads wait for each other longer than they compute.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    return isolated
+
+
+def limit_processor(seconds: int) -> None:
+    """Have the kernel end this process after that much more processor time, all threads together."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    limit = math.ceil(used.ru_utime + used.ru_stime) + seconds
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+
+
+def cpus() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def limit_memory(megabytes: int) -> None:

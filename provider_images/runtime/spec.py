@@ -8,8 +8,11 @@ from typing import Any
 
 SCHEMA = "sibyl/model/1"
 
-FAMILIES: Mapping[str, str] = {"mnist": "provider_images.mnist.model"}
-"""Architectures built in, by name. A manifest chooses one of these and can never name a module of its own."""
+FAMILIES: Mapping[str, str] = {"mnist": "provider_images.mnist"}
+"""Packages of the architectures built in, by name. A manifest chooses one and can never name a module of its own.
+
+``model.build()`` is the reference, a ``keras.Model``; ``forward``, where there is one, is the same in plain numpy.
+"""
 
 
 class SpecError(ValueError):

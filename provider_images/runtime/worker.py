@@ -15,11 +15,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from provider_images.runtime import sandbox
-from provider_images.runtime.job import MAX_DETAIL, JobError, JobModel, canonical_json, decode_object
+from provider_images.runtime.job import JobError, JobModel, canonical_json, decode_object
 
 PROTOCOL = 1
 
@@ -33,47 +34,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory-mb", type=int, default=4096)
     options = parser.parse_args(arguments)
     replies = os.fdopen(sandbox.own_stdout(), "w", encoding="utf-8")
-    sandbox.limit_memory(options.memory_mb)
-    isolated = sandbox.leave_network()
+    isolated = sandbox.enter(memory_mb=options.memory_mb, threads=options.threads)
     if options.parent is not None:
         sandbox.die_with_parent(options.parent)
-    # Before the engine is imported: its log is noise, and its arithmetic must stay float32 on every CPU.
-    os.environ.update(TF_CPP_MIN_LOG_LEVEL="2", ONEDNN_DEFAULT_FPMATH_MODE="STRICT")
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
     from provider_images.runtime.engines import ModelShelf
+    from provider_images.runtime.execute import attempt
 
     shelf = ModelShelf(threads=options.threads, capacity=options.models)
     _say(replies, {"event": "ready", "protocol": PROTOCOL, "engine": shelf.engine, "isolated": isolated})
     for line in sys.stdin:
-        _say(replies, _answer(line, shelf))
+        _say(replies, attempt(partial(_do, line, shelf)))
 
 
-def _answer(line: str, shelf: Any) -> dict[str, Any]:
-    from provider_images.runtime.engines import ModelError
+def _do(line: str, shelf: Any) -> dict[str, Any]:
     from provider_images.runtime.execute import run_folder
 
-    try:
-        order = decode_object(line)
-        match order:
-            case {"op": "ping"}:
-                pass
-            case {"op": "load", "model": model}:
-                shelf.get(JobModel.from_dict(model), Path())
-            case {"op": "run", "folder": str(folder)}:
-                run_folder(Path(folder), shelf)
-            case _:
-                raise JobError("op: ping, load or run expected")
-    except JobError as error:
-        return _failed("job", error)
-    except ModelError as error:
-        return _failed("model", error)
-    except Exception as error:  # noqa: BLE001 - one job's trouble must not end the worker
-        return _failed("internal", error)
-    return {"ok": True}
-
-
-def _failed(kind: str, error: Exception) -> dict[str, Any]:
-    return {"ok": False, "kind": kind, "error": f"{type(error).__name__}: {error}"[:MAX_DETAIL]}
+    match decode_object(line):
+        case {"op": "ping"}:
+            pass
+        case {"op": "load", "model": model}:
+            shelf.get(JobModel.from_dict(model), Path())
+        case {"op": "run", "folder": str(folder)}:
+            run_folder(Path(folder), shelf)
+        case _:
+            raise JobError("op: ping, load or run expected")
+    return {}
 
 
 def _say(replies: IO[str], reply: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -17,13 +16,12 @@ import psutil
 import pytest
 import pytest_asyncio
 from PIL import Image
-from test_compute_conformance import MANIFEST, MODEL, cid_of, task, until
+from test_compute_conformance import MODEL, cid_of, task, until
 
 from oracle.compute.local import LocalBackend
 from oracle.domain import FailureReason, ServableModel, TaskInput
 from oracle.errors import ConfigurationError, ModelUnservable, TaskTimeout, WorkerLost
 from provider_images.mnist.draw import draw_digit
-from provider_images.runtime.job import Job, JobInput, JobModel, JobResult
 
 pytestmark = pytest.mark.integration
 
@@ -335,23 +333,3 @@ async def test_a_killed_worker_comes_back_while_tasks_wait(real: LocalBackend, p
     with pytest.raises((TaskTimeout, WorkerLost)):
         await real.collect("hasty")
     assert (await real.collect("patient")).items[0].labels[0].label == "3"
-
-
-def test_one_job_then_the_end(tmp_path: Path) -> None:
-    draw_digit(8, 4).save(tmp_path / "input", "PNG")
-    (tmp_path / "weights").write_bytes(MODEL.weights.read_bytes())
-    job = Job(
-        "once",
-        JobModel(MODEL.manifest_cid.text, json.loads(MANIFEST), "weights"),
-        (JobInput("a", "bafy", "input", (tmp_path / "input").stat().st_size),),
-        10**6,
-        60,
-    )
-    (tmp_path / "job.json").write_text(job.to_json())
-    command = [sys.executable, "-m", "provider_images.runtime", "run", str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
-    result = JobResult.from_json((tmp_path / "results.json").read_text(), job)
-    assert result.items[0].labels[0][0] == 8
-    (tmp_path / "job.json").write_text("{}")
-    assert not (tmp_path / "results.json.part").exists()

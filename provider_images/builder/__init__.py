@@ -1,0 +1,12 @@
+"""Builds a provider's image (.gvmi) without Docker: a root file system from packages, in squashfs, with its trailer.
+
+``build_image`` makes one from a family's ``image.json`` and writes a descriptor next to it; ``read_descriptor`` and
+``unpack`` are for whoever runs it. The same packages give the same bytes.
+"""
+
+from provider_images.builder.build import build_image
+from provider_images.builder.descriptor import BuiltImage, read_descriptor
+from provider_images.builder.errors import BuilderError, HostUnsupported
+from provider_images.builder.gvmi import unpack
+
+__all__ = ["BuilderError", "BuiltImage", "HostUnsupported", "build_image", "read_descriptor", "unpack"]

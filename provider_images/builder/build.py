@@ -1,0 +1,111 @@
+"""From a recipe to an image and its descriptor."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from provider_images.builder.debian import Packages
+from provider_images.builder.descriptor import BuiltImage, read_descriptor
+from provider_images.builder.errors import BuilderError
+from provider_images.builder.gvmi import append_trailer, container_config
+from provider_images.builder.places import CACHE, IMAGES, LOCK, ROOT, digest_file
+from provider_images.builder.recipe import Recipe
+from provider_images.builder.rootfs import SITE, assemble
+from provider_images.builder.squashfs import make_squashfs
+from provider_images.builder.wheels import fetch_wheels, read_pins
+
+_LOCK_LIMIT = 300.0  # seconds to wait for another build
+
+
+def build_image(family: str, out: Path = IMAGES, *, force: bool = False) -> BuiltImage:
+    """Build a family's image into ``out``, or return the one that lies there when nothing it is made of has changed.
+
+    ``force`` builds anew, with the newest packages of the distribution. Raises HostUnsupported where that takes Docker,
+    BuilderError when it fails.
+    """
+    recipe = Recipe.of(family)
+    out.mkdir(parents=True, exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with _alone(CACHE / "lock"):
+        stamp = out / f"{family}.stamp"
+        inputs = _inputs(recipe)
+        if not force and (image := _built(out / f"{family}.json", stamp, inputs)):
+            return image
+        try:
+            image = _build(recipe, out)
+        except OSError as error:
+            raise BuilderError(f"the image cannot be built: {error}", remedy="See to the disk; then again.") from error
+        stamp.write_text(inputs, encoding="utf-8")
+        return image
+
+
+def _build(recipe: Recipe, out: Path) -> BuiltImage:
+    distribution = Packages(CACHE / "apt")
+    python = distribution.default_python()
+    packages = distribution.fetch([name.format(python=f"python{python}") for name in recipe.packages])
+    pins = read_pins(LOCK.read_text(encoding="utf-8"), recipe.wheels, python)
+    wheels = fetch_wheels(pins, python, CACHE / "wheels")
+    target = out / f"{recipe.family}.gvmi"
+    with tempfile.TemporaryDirectory(prefix="build-", dir=CACHE) as folder:
+        root, unfinished = Path(folder, "root"), Path(folder, target.name)
+        root.mkdir()
+        assemble(root, recipe, packages, wheels, python)
+        make_squashfs(root, unfinished)
+        append_trailer(unfinished, container_config(recipe.volumes))
+        image = BuiltImage(
+            path=target.absolute(),
+            family=recipe.family,
+            sha3_224=digest_file(unfinished, "sha3_224"),
+            bytes=unfinished.stat().st_size,
+            volumes=recipe.volumes,
+            weights={digest: f"/{SITE}/{path}" for digest, path in recipe.weights().items()},
+        )
+        # Next to the target first: renaming does not work from one disk to another.
+        arrived = target.with_name(f"{target.name}.part")
+        arrived.write_bytes(unfinished.read_bytes())
+        arrived.replace(target)
+    image.write_descriptor()
+    return image
+
+
+def _inputs(recipe: Recipe) -> str:
+    """A hash of what an image is made of, as far as it lies in the checkout."""
+    own = sorted(Path(__file__).parent.rglob("*.py"))
+    ours = [ROOT / path for path in recipe.source_files()]
+    files = [*own, *ours, LOCK, ROOT / "provider_images" / recipe.family / "image.json"]
+    names = [[str(path.relative_to(ROOT)), digest_file(path, "sha256")] for path in files]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def _built(descriptor: Path, stamp: Path, inputs: str) -> BuiltImage | None:
+    """The image that lies there, when it was made of these inputs and is as it was made."""
+    try:
+        if stamp.read_text(encoding="utf-8") != inputs:
+            return None
+        image = read_descriptor(descriptor)
+        return image if digest_file(image.path, "sha3_224") == image.sha3_224 else None
+    except (OSError, BuilderError):
+        return None
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One build at a time; they share downloads. Raises BuilderError when another takes too long."""
+    until = time.monotonic() + _LOCK_LIMIT
+    with path.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise BuilderError("another build does not end", remedy="End it; then build again.") from None
+                time.sleep(0.1)
+        yield

@@ -1,0 +1,59 @@
+"""mksquashfs and unsquashfs: the system's, or the distribution's own package unpacked into .tools without root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from provider_images.builder.commands import run
+from provider_images.builder.debian import Packages
+from provider_images.builder.places import CACHE, TOOLS
+
+_PACKAGES = ("squashfs-tools", "liblzo2-2", "liblz4-1", "liblzma5", "libzstd1", "zlib1g")
+_LIBRARIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
+_WITHIN = 300.0
+
+# Every date in an image. Any fixed one will do; this is the first second of 2025.
+_DATE = "1735689600"
+
+
+def make_squashfs(root: Path, target: Path) -> None:
+    """Pack a folder. Owner, dates, order and layout follow from its content alone. Raises BuilderError."""
+    command, environment = _tool("mksquashfs")
+    run(
+        [
+            *(command, root, target),
+            # xz is the smallest of what Golem's virtual machines read.
+            *("-comp", "xz", "-b", "1M"),
+            *("-all-root", "-all-time", _DATE, "-mkfs-time", _DATE),
+            *("-no-xattrs", "-no-exports", "-noappend", "-no-progress", "-quiet"),
+        ],
+        within=_WITHIN,
+        environment=environment,
+    )
+
+
+def unpack_squashfs(image: Path, target: Path) -> None:
+    """Unpack into a new folder. Raises BuilderError."""
+    command, environment = _tool("unsquashfs")
+    options = ("-no-progress", "-quiet", "-no-xattrs", "-dest")
+    run([command, *options, target, image], within=_WITHIN, environment=environment)
+
+
+def list_squashfs(image: Path) -> str:
+    """Every file with mode, owner, size and date. Raises BuilderError."""
+    command, environment = _tool("unsquashfs")
+    return run([command, "-UTC", "-lls", image], within=_WITHIN, environment=environment)
+
+
+def _tool(name: str) -> tuple[Path, Mapping[str, str]]:
+    """Where a tool is, and the environment it needs. Raises BuilderError."""
+    search = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    if found := shutil.which(name, path=search):
+        return Path(found), {}
+    tool = TOOLS / "usr" / "bin" / name
+    if not tool.exists():
+        Packages(CACHE / "apt").unpack_tree(_PACKAGES, TOOLS)
+    return tool, {"LD_LIBRARY_PATH": os.pathsep.join(str(TOOLS / folder) for folder in _LIBRARIES)}

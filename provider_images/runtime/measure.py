@@ -1,0 +1,78 @@
+"""What this machine is worth: a short measurement of a built-in model, printed by the ``start`` command."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from provider_images.runtime.engines import BATCH, Classifier, ModelShelf
+from provider_images.runtime.job import JobModel
+from provider_images.runtime.pictures import prepare
+from provider_images.runtime.sandbox import cpus
+from provider_images.runtime.spec import FAMILIES
+
+_SECONDS = 0.3
+_SIDE = 280  # pixels of the drawn picture
+
+
+def measure(shelf: ModelShelf, *, began: float) -> dict[str, Any]:
+    """Engine, AVX, processors, seconds from ``began`` (monotonic) to a loaded model, and pictures a second.
+
+    The last is of whole batches, decoding included; 0.0 in an image without a model. Raises ModelError.
+    """
+    model = _built_in(shelf)
+    loaded = time.monotonic()
+    return {
+        "engine": shelf.engine,
+        "avx": has_avx(),
+        "cpus": cpus(),
+        "load_seconds": round(loaded - began, 3),
+        "images_per_second": 0.0 if model is None else round(_speed(model), 1),
+    }
+
+
+def has_avx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor has AVX, which TensorFlow's wheels need; not, where the system does not say."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any("avx" in line.split() for line in text.splitlines() if line.startswith("flags"))
+
+
+def _built_in(shelf: ModelShelf) -> Classifier | None:
+    for package in FAMILIES.values():
+        found = importlib.util.find_spec(package)
+        for folder in (found and found.submodule_search_locations) or ():
+            manifest, weights = Path(folder, "manifest.json"), Path(folder, "weights.npz")
+            if manifest.is_file() and weights.is_file():
+                document = json.loads(manifest.read_text(encoding="utf-8"))
+                return shelf.get(JobModel(f"built-in:{package}", document, str(weights)), Path(folder))
+    return None
+
+
+def _speed(model: Classifier) -> float:
+    picture = _picture()
+    began, pictures = time.perf_counter(), 0
+    while (passed := time.perf_counter() - began) < _SECONDS:
+        batch = [prepare(picture, model.spec.input, max_pixels=_SIDE**2) for _ in range(BATCH)]
+        model.classify(np.stack(batch))
+        pictures += BATCH
+    return pictures / passed
+
+
+def _picture() -> bytes:
+    """A pen stroke on paper, as PNG."""
+    page = Image.new("L", (_SIDE, _SIDE), 235)
+    stroke = [(90, 60), (190, 60), (150, 140), (120, 230)]
+    ImageDraw.Draw(page).line(stroke, fill=30, width=18, joint="curve")
+    target = io.BytesIO()
+    page.save(target, "PNG")
+    return target.getvalue()
