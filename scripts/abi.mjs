@@ -8,7 +8,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-const CONTRACTS = ["InferenceCoordinator", "DigitReader"];
+const CONTRACTS = ["InferenceCoordinator", "DigitReader", "DevnetGlm"];
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const built = path.join(root, "build", "forge");

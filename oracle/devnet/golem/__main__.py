@@ -26,7 +26,12 @@ async def _run(options: argparse.Namespace) -> None:
     async with starting as network:
         sys.stdout.write(json.dumps(network.describe()) + "\n")
         sys.stdout.flush()
-        await stop.wait()
+        waits = [asyncio.create_task(stop.wait()), asyncio.create_task(network.failed())]
+        done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            task.result()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

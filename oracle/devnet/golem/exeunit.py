@@ -11,7 +11,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -31,9 +31,6 @@ _MAX_BATCHES = 4096
 _MAX_FILE = 1024 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
-
-Fetch = Callable[[str], Awaitable[Image]]
-"""Makes an image ready by its task package, ``hash:sha3:<digest>:<url>``."""
 
 
 class State(StrEnum):
@@ -128,11 +125,11 @@ class Outcome:
 
 
 class ExeUnit:
-    """The exe-unit of one activity. ``folder`` is made for it and removed at the end; ``package`` names the image."""
+    """The exe-unit of one activity. ``folder`` is made for it and removed at the end; ``image`` finds its image."""
 
-    def __init__(self, bus: Bus, activity_id: str, *, package: str, fetch: Fetch, folder: Path, limits: Limits) -> None:
+    def __init__(self, bus: Bus, activity_id: str, *, image: Callable[[], Image], folder: Path, limits: Limits) -> None:
         self._bus, self.activity_id = bus, activity_id
-        self._package, self._fetch, self._folder, self._limits = package, fetch, folder, limits
+        self._find_image, self._folder, self._limits = image, folder, limits
         self._machine = Machine()
         self._batches: dict[str, _Batch] = {}
         self._sandbox: Sandbox | None = None
@@ -171,6 +168,11 @@ class ExeUnit:
             await self._report_state()
             await self._bus.unregister(self._address)
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def disown(self, reason: str) -> None:
+        """Say in the name of one that was killed that the activity has ended. Raises BusError."""
+        self._machine = Machine(State.TERMINATED)
+        await self._report_state(reason)
 
     # -----------------------------------------------------------------------------------------------------------
     # What yagna asks
@@ -272,7 +274,7 @@ class ExeUnit:
                 await self._report_state()
 
     async def _deploy(self) -> None:
-        self._image = await self._fetch(self._package)
+        self._image = self._find_image()
         folders = {}
         for number, volume in enumerate(self._image.volumes):
             folder = self._folder / f"volume-{number}"
@@ -354,8 +356,8 @@ class ExeUnit:
         body = {"activityId": self.activity_id, "usage": self._usage(), "timeout": None}
         await self._bus.call("/local/activity/SetActivityUsage", body)
 
-    async def _report_state(self) -> None:
-        state = {"state": self._machine.pair(), "reason": None, "errorMessage": None}
+    async def _report_state(self, reason: str | None = None) -> None:
+        state = {"state": self._machine.pair(), "reason": reason, "errorMessage": None}
         body = {"activityId": self.activity_id, "state": state, "timeout": None}
         await self._bus.call("/local/activity/SetActivityState", body)
 

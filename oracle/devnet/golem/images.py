@@ -1,27 +1,21 @@
-"""Images on this machine: fetched once by digest, checked, unpacked once, shared by all providers."""
+"""Images on this machine: checked and unpacked once, by digest, and shared by all providers."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from oracle.errors import SibylError
+from oracle.errors import ConfigurationError, SibylError
+from provider_images.builder import BuilderError, BuiltImage, read_descriptor, unpack
 
-MAX_IMAGE: Final = 4 * 1024**3
-_BLOCK = 1024 * 1024
-_CALL_SECONDS = 60.0
 _DESCRIPTION = "image.json"
 
 
-class ImageUnusable(SibylError):
-    """An image cannot be fetched, is not what its digest says, or cannot be unpacked."""
+class ImageUnknown(SibylError):
+    """A task package that names no image of this network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,50 +27,49 @@ class Image:
 
 
 class ImageStore:
-    """A folder of unpacked images, one below each SHA3-224 digest. Several processes may use it at once."""
+    """A folder of unpacked images, one below each SHA3-224 digest."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def fetch(self, package: str) -> Image:
-        """The image of a task package ``hash:sha3:<digest>:<url>``. Takes as long as it takes. Raises ImageUnusable."""
-        scheme, algorithm, digest, url = [*package.split(":", 3), "", "", "", ""][:4]
-        if scheme != "hash" or algorithm != "sha3" or len(digest) != 56 or not digest.isalnum():
-            raise ImageUnusable(f"{package[:120]} is no task package with a SHA3-224 digest")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with self._locked(digest):
-            known = self._known(digest)
-            return known if known is not None else self._add(digest, url)
-
-    def add(self, digest: str, root: Path, volumes: Sequence[str]) -> None:
-        """Move an unpacked root file system in under a digest."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # In one step, and last, for what has a description is complete.
-        home = self._folder / digest
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir()
-        root.rename(home / "root")
-        fresh = home / "image.new"
-        fresh.write_text(json.dumps({"volumes": list(volumes)}), encoding="utf-8")
-        fresh.replace(home / _DESCRIPTION)
-
-    def _known(self, digest: str) -> Image | None:
+    def find(self, package: str) -> Image:
+        """The image of a task package ``hash:sha3:<digest>:<url>``. Raises ImageUnknown."""
+        scheme, algorithm, digest, _ = [*package.split(":", 3), "", "", "", ""][:4]
+        if scheme != "hash" or algorithm != "sha3" or not digest.isalnum():
+            raise ImageUnknown(f"{package[:120]!r} is no task package with a SHA3 digest")
         home = self._folder / digest
         try:
             described = json.loads((home / _DESCRIPTION).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
+        except OSError:
+            raise ImageUnknown(f"the image {digest} is not in this network; start it with --image") from None
         return Image(home / "root", tuple(described["volumes"]))
 
-    def _add(self, digest: str, url: str) -> Image:
-        raise ImageUnusable(f"the image {digest} is not here")
-
-    @contextlib.contextmanager
-    def _locked(self, digest: str) -> Iterator[None]:
-        """Only one process fetches an image; the others wait for it."""
-        descriptor = os.open(self._folder / f"{digest}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def add(self, image: BuiltImage) -> None:
+        """Unpack an image, unless it is here. Takes seconds. Raises ConfigurationError when it is damaged."""
+        home = self._folder / image.sha3_224
+        if (home / _DESCRIPTION).exists():
+            return
+        shutil.rmtree(home, ignore_errors=True)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+            unpack(image.path, home / "root", sha3_224=image.sha3_224)
+        except BuilderError as error:
+            raise ConfigurationError(str(error), remedy=error.remedy) from error
+        # Last, for what has a description is complete.
+        (home / _DESCRIPTION).write_text(json.dumps({"volumes": image.volumes}), encoding="utf-8")
+
+    def keep_only(self, digests: Collection[str]) -> None:
+        """Remove what an earlier run unpacked and nobody names any more."""
+        for home in self._folder.glob("*"):
+            if home.name not in digests:
+                shutil.rmtree(home, ignore_errors=True)
+
+
+def read_image(descriptor: Path) -> BuiltImage:
+    """The image of a descriptor. Raises ConfigurationError."""
+    try:
+        image = read_descriptor(descriptor)
+    except BuilderError as error:
+        raise ConfigurationError(str(error), remedy=error.remedy) from error
+    if not image.path.is_file():
+        raise ConfigurationError(f"the image {image.path} is not there", remedy="Build it again.")
+    return image

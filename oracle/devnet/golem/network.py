@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
 import shlex
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from oracle.devnet.golem import sandbox
+from oracle.devnet.golem.images import ImageStore, read_image
 from oracle.devnet.golem.kept import Kept
 from oracle.devnet.golem.pricing import Terms, read_terms, write_terms
-from oracle.devnet.golem.provider import ProviderConfig
+from oracle.devnet.golem.provider import READY_FILE, ProviderConfig
+from oracle.devnet.golem.settlement import (
+    DRIVER,
+    NETWORK,
+    PLATFORM,
+    Settlement,
+    driver_environment,
+    forget_payments,
+    remembers_more,
+)
 from oracle.devnet.golem.yagna import Identity, Yagna
+from oracle.errors import ConfigurationError
 from oracle.settings import local_environment
 
-NETWORK: Final = "hoodi"
-DRIVER: Final = "erc20"
-PLATFORM: Final = f"{DRIVER}-{NETWORK}-tglm"
 SUBNET: Final = "sibyl"
 NAMES: Final = ("ada", "boole", "curie", "darwin", "euler", "fermat", "gauss", "hopper")
+PROVIDER_SECONDS: Final = 30.0
 
 _USUAL_TERMS: Final = (
     Terms(per_second=0.00002, per_cpu_second=0.0001, speed=0.8),
     Terms(per_second=0.00003, per_cpu_second=0.00015, speed=0.9),
     Terms(per_second=0.00005, per_cpu_second=0.0002, start=0.0001, speed=1.0),
 )
+"""The dearer, the quicker: the market has a choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +51,7 @@ class GolemNetwork:
     yagna: Yagna
     requestor: Identity
     providers: Mapping[str, tuple[Identity, Kept]]
-    settlement_rpc: str | None = None
-    settlement_token: str | None = None
+    settlement: Settlement | None
 
     def describe(self) -> Mapping[str, Any]:
         """What a requestor must know, in plain JSON."""
@@ -51,8 +63,8 @@ class GolemNetwork:
             "subnet": SUBNET,
             "gftp_dir": str(self.data / "bin"),
             "requestor": self.requestor.node_id,
-            "settlement_rpc": self.settlement_rpc,
-            "settlement_token": self.settlement_token,
+            "settlement_rpc": self.settlement.chain.url if self.settlement else None,
+            "settlement_token": self.settlement.token if self.settlement else None,
             "identities_file": str(self.yagna.identities_file),
             "providers": [
                 {"name": name, "node_id": identity.node_id, "pid": process.pid}
@@ -60,37 +72,101 @@ class GolemNetwork:
             ],
         }
 
+    async def failed(self) -> None:
+        """Wait until a part ends that is not started again. Raises ChainStopped."""
+        if self.settlement is None:
+            await asyncio.Event().wait()
+            return
+        await self.settlement.chain.stopped.wait()
+        self.settlement.chain.check()
+
 
 @asynccontextmanager
 async def run_network(
-    data: Path, *, images: Sequence[Path], providers: int, settlement: bool
+    data: Path, *, images: Sequence[Path] = (), providers: int = 3, settlement: bool = True
 ) -> AsyncIterator[GolemNetwork]:
-    """Bring it up below ``data``, and take it down again."""
+    """Bring it up below ``data``, in order, and take it down again, in reverse.
+
+    ``images`` are descriptors of what the providers can run. A folder that was used before goes on with its identities,
+    its chain and its payments. Raises MissingTool, ConfigurationError, ChainError.
+    """
     data = data.resolve()
     names = NAMES[:providers]
-    data.mkdir(parents=True, exist_ok=True)
-    await sandbox.probe(data)
-    terms_file = _terms(data, names)
     async with AsyncExitStack() as stack:
-        folder = data / "yagna"
-        extra: dict[str, str] = {"YAGNA_DEV_SKIP_ALLOCATION_VALIDATION": "1"}
-        yagna = Yagna(folder, log=data / "logs" / "yagna.log", pid_file=data / "pids" / "yagna", extra=extra)
+        stack.enter_context(_claimed(data))
+        await sandbox.probe(data)
+        unpacking = asyncio.create_task(asyncio.to_thread(_unpack, data / "images", images))
+        stack.push_async_callback(_settled, unpacking)
+        terms_file = _write_terms(data / "providers.json", names)
+        yagna = Yagna(data / "yagna", log=data / "logs" / "yagna.log", pid_file=data / "pids" / "yagna")
+        chain = await _start_settlement(data, yagna.requestor(), stack) if settlement else None
         stack.push_async_callback(yagna.close)
-        identities = await yagna.start(names)
+        identities = await yagna.start(names, driver_environment(data / "yagna", chain))
         _write_requestor(data, yagna, identities.requestor)
-        running: dict[str, tuple[Identity, Kept]] = {}
-        for name in names:
-            identity = identities.providers[name]
-            process = _provider(data, yagna, name, identity, terms_file)
-            stack.push_async_callback(process.close)
-            await process.start(within=20)
-            running[name] = (identity, process)
-        yield GolemNetwork(data, yagna, identities.requestor, running)
+        await unpacking
+        running = {
+            name: (identities.providers[name], _provider(data, yagna, name, identities.providers[name], terms_file))
+            for name in names
+        }
+        processes = [process for _, process in running.values()]
+        stack.push_async_callback(_close_all, processes)
+        async with asyncio.TaskGroup() as group:
+            for process in processes:
+                group.create_task(process.start(within=PROVIDER_SECONDS))
+        yield GolemNetwork(data, yagna, identities.requestor, running, chain)
 
 
-def _terms(data: Path, names: Sequence[str]) -> Path:
-    """The file of terms, written with the usual ones where a provider has none."""
-    file = data / "providers.json"
+@contextmanager
+def _claimed(data: Path) -> Iterator[None]:
+    """Hold the folder for this network. Raises ConfigurationError when another does."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {data} cannot be used: {error.strerror}", remedy="Choose another folder."
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"another Golem network runs in {data}", remedy="Stop it first, or choose another folder."
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+def _unpack(folder: Path, descriptors: Sequence[Path]) -> None:
+    store = ImageStore(folder)
+    images = [read_image(descriptor) for descriptor in descriptors]
+    store.keep_only({image.sha3_224 for image in images})
+    for image in images:
+        store.add(image)
+
+
+async def _settled(task: asyncio.Task[None]) -> None:
+    """A thread cannot be stopped; what it does ends by itself."""
+    await asyncio.wait([task])
+
+
+async def _close_all(processes: Sequence[Kept]) -> None:
+    await asyncio.gather(*(process.close() for process in processes))
+
+
+async def _start_settlement(data: Path, requestor: Identity, stack: AsyncExitStack) -> Settlement:
+    """The payment chain with a full wallet, and yagna's memory in step with it."""
+    settlement = Settlement(data / "settlement")
+    stack.push_async_callback(settlement.close)
+    new = await settlement.start()
+    if new or remembers_more(data / "yagna", await settlement.nonce(requestor.node_id)):
+        forget_payments(data / "yagna")
+    await settlement.fund(requestor.node_id)
+    return settlement
+
+
+def _write_terms(file: Path, names: Sequence[str]) -> Path:
+    """The file of terms, with the usual ones where a provider has none."""
     known = dict(read_terms(file)) if file.exists() else {}
     usual = {name: _USUAL_TERMS[number % len(_USUAL_TERMS)] for number, name in enumerate(names)}
     if usual.keys() - known.keys():
@@ -122,14 +198,23 @@ def _provider(data: Path, yagna: Yagna, name: str, identity: Identity, terms_fil
         platform=PLATFORM,
         terms_file=terms_file,
         images=data / "images",
-        work=home / "work",
+        home=home,
     )
     config.write(home / "config.json")
-    return Kept(
+
+    async def ready() -> bool:
+        try:
+            return (home / READY_FILE).read_text() == str(process.pid)
+        except OSError:
+            return False
+
+    process = Kept(
         f"the provider {name}",
         [sys.executable, "-m", "oracle.devnet.golem.provider", str(home / "config.json")],
         log=data / "logs" / f"{name}.log",
         pid_file=data / "pids" / name,
         environment={**local_environment(), "YAGNA_APPKEY": identity.app_key},
         folder=home,
+        ready=ready,
     )
+    return process

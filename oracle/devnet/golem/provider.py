@@ -17,32 +17,24 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from oracle.devnet.golem.agreement import Activity, Agreement, Notebook
 from oracle.devnet.golem.exeunit import ExeUnit
 from oracle.devnet.golem.gsb import Bus, BusError
-from oracle.devnet.golem.images import Image, ImageStore
-from oracle.devnet.golem.negotiation import (
-    COEFFICIENTS,
-    EXPIRATION,
-    NOTE_INTERVAL,
-    TASK_PACKAGE,
-    Properties,
-    Rejection,
-    offer_constraints,
-    offer_properties,
-    respond,
-)
+from oracle.devnet.golem.images import ImageStore
+from oracle.devnet.golem.negotiation import Properties, Rejection, offer_constraints, offer_properties, respond
 from oracle.devnet.golem.pricing import Terms, activity_cost, money, read_terms
 from oracle.devnet.golem.rest import Rest, RestRefused, now
 from oracle.devnet.golem.sandbox import Limits
 from oracle.errors import ConfigurationError, SibylError
 
 IDLE_AGREEMENT: Final = 90.0  # seconds without an activity after which an agreement is broken
+READY_FILE: Final = "ready"  # holds the process id of a provider that has offered
 _POLL = 5.0
 _TICK = 1.0
 _APPROVE_SECONDS = 15.0
@@ -64,14 +56,14 @@ class ProviderConfig:
     platform: str
     terms_file: Path
     images: Path
-    work: Path
+    home: Path
 
     @classmethod
     def read(cls, file: Path) -> ProviderConfig:
         """Raises ConfigurationError."""
         try:
             fields = json.loads(file.read_text(encoding="utf-8"))
-            for name in ("terms_file", "images", "work"):
+            for name in ("terms_file", "images", "home"):
                 fields[name] = Path(fields[name])
             return cls(**fields)
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -84,50 +76,6 @@ class ProviderConfig:
         file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-@dataclass(slots=True)
-class _Activity:
-    """An activity and what it cost so far."""
-
-    id: str
-    unit: ExeUnit | None
-    usage: tuple[float, float] = (0.0, 0.0)
-    noted: float = field(default_factory=time.monotonic)
-    last_note: str | None = None
-
-
-@dataclass(slots=True)
-class _Agreement:
-    """The agreement that is being kept."""
-
-    id: str
-    demand: Properties
-    coefficients: Sequence[float]
-    note_interval: float
-    negotiated_interval: bool
-    idle_since: float = field(default_factory=time.monotonic)
-    activities: dict[str, _Activity] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any], terms: Terms) -> _Agreement:
-        offer, demand = document["offer"]["properties"], document["demand"]["properties"]
-        interval = offer.get(NOTE_INTERVAL)
-        return cls(
-            id=str(document["agreementId"]),
-            demand=demand,
-            coefficients=[float(value) for value in offer[COEFFICIENTS]],
-            note_interval=float(interval or terms.debit_note_interval),
-            negotiated_interval=interval is not None,
-        )
-
-    @property
-    def expires(self) -> float:
-        """Unix seconds."""
-        return float(self.demand[EXPIRATION]) / 1000
-
-    def cost(self) -> Decimal:
-        return sum((activity_cost(self.coefficients, one.usage) for one in self.activities.values()), Decimal(0))
-
-
 class Provider:
     """The agent. ``run`` goes on until it is cancelled, or raises when yagna is gone."""
 
@@ -135,22 +83,26 @@ class Provider:
         self._config = config
         self._rest = Rest(config.api_url, app_key)
         self._store = ImageStore(config.images)
+        self._work = config.home / "work"
+        self._notebook = Notebook(config.home / "agreement.json")
         self._terms = Terms()
         self._terms_read = 0.0
         self._bus: Bus | None = None
         self._offer_id = ""
         self._offer: Properties = {}
-        self._agreement: _Agreement | None = None
+        self._agreement: Agreement | None = None
         self._postponed: dict[str, Mapping[str, Any]] = {}  # demand -> the newest proposal that found us busy
         self._changing = asyncio.Lock()
 
     async def run(self) -> None:
         """Offer, and serve whoever takes it. Raises BusError, RestUnavailable, RestRefused."""
-        shutil.rmtree(self._config.work, ignore_errors=True)
+        shutil.rmtree(self._work, ignore_errors=True)
         self._bus = await Bus.connect(self._config.bus_url)
         try:
             self._look_at_terms()
+            await self._settle_left_over()
             await self._subscribe()
+            (self._config.home / READY_FILE).write_text(str(os.getpid()))
             async with asyncio.TaskGroup() as group:
                 for duty in (self._negotiate, self._follow_agreements, self._follow_activities, self._watch):
                     group.create_task(duty(), name=duty.__name__.strip("_"))
@@ -167,6 +119,18 @@ class Provider:
         if self._bus is not None:
             await self._bus.close()
         await self._rest.close()
+
+    async def _settle_left_over(self) -> None:
+        """One of us was killed in the middle of an agreement: end it, and bill what was used until then."""
+        self._agreement = self._notebook.read()
+        if self._agreement is None:
+            return
+        assert self._bus is not None
+        for activity_id in self._agreement.activities:
+            unit = self._unit(activity_id)
+            with contextlib.suppress(BusError):
+                await unit.disown("The provider was restarted")
+        await self._terminate("The provider was restarted", "Restart")
 
     # -----------------------------------------------------------------------------------------------------------
     # Market
@@ -221,12 +185,13 @@ class Provider:
                 await self._rest.post(f"{path}/reject", {"message": "No capacity available"})
                 return
             # Before yagna tells the requestor, for its first activity may come at once.
-            self._agreement = _Agreement.of(document, self._terms)
+            self._agreement = Agreement.of(document, self._terms)
             try:
                 await self._rest.post(f"{path}/approve", wait=_APPROVE_SECONDS)
             except SibylError:
                 self._agreement = None
                 raise
+            self._notebook.write(self._agreement)
             _log.info("agreement %s", agreement_id)
 
     async def _follow_agreements(self) -> None:
@@ -262,6 +227,7 @@ class Provider:
             for activity in agreement.activities.values():
                 await self._stop(agreement, activity)
             await self._invoice(agreement)
+            self._notebook.clear()
         postponed, self._postponed = self._postponed, {}
         for proposal in postponed.values():
             await self._answer(proposal)
@@ -292,19 +258,23 @@ class Provider:
         agreement = self._agreement
         if agreement is None or agreement.id != agreement_id or activity_id in agreement.activities:
             return
-        assert self._bus is not None
-        unit = ExeUnit(
-            self._bus,
-            activity_id,
-            package=str(agreement.demand.get(TASK_PACKAGE, "")),
-            fetch=self._fetch,
-            folder=self._config.work / activity_id,
-            limits=Limits(cpus=self._terms.threads, speed=self._terms.speed),
-        )
+        unit = self._unit(activity_id)
         async with self._changing:
-            agreement.activities[activity_id] = _Activity(activity_id, unit)
+            agreement.activities[activity_id] = Activity(activity_id, unit)
+            self._notebook.write(agreement)
             await unit.start()
         _log.info("activity %s", activity_id)
+
+    def _unit(self, activity_id: str) -> ExeUnit:
+        assert self._bus is not None
+        assert self._agreement is not None
+        return ExeUnit(
+            self._bus,
+            activity_id,
+            image=partial(self._store.find, self._agreement.package),
+            folder=self._work / activity_id,
+            limits=Limits(cpus=self._terms.threads, speed=self._terms.speed),
+        )
 
     async def _destroy(self, activity_id: str) -> None:
         agreement = self._agreement
@@ -313,7 +283,7 @@ class Provider:
             async with self._changing:
                 await self._stop(agreement, activity)
 
-    async def _stop(self, agreement: _Agreement, activity: _Activity) -> None:
+    async def _stop(self, agreement: Agreement, activity: Activity) -> None:
         unit, activity.unit = activity.unit, None
         if unit is None:
             return
@@ -321,17 +291,14 @@ class Provider:
         activity.usage = unit.usage
         agreement.idle_since = time.monotonic()
         # Where an interval was agreed, a note before its time would break the agreement.
-        if not agreement.negotiated_interval:
+        if not agreement.interval_agreed:
             await self._note(agreement, activity)
-
-    async def _fetch(self, package: str) -> Image:
-        return await asyncio.to_thread(self._store.fetch, package)
 
     # -----------------------------------------------------------------------------------------------------------
     # Money
     # -----------------------------------------------------------------------------------------------------------
 
-    async def _note(self, agreement: _Agreement, activity: _Activity) -> None:
+    async def _note(self, agreement: Agreement, activity: Activity) -> None:
         """Send a debit note: what the activity has come to so far."""
         activity.noted = time.monotonic()
         due = activity_cost(agreement.coefficients, activity.usage)
@@ -344,7 +311,7 @@ class Provider:
             document = await self._rest.post(f"{_PAYMENT}/debitNotes", body)
             await self._rest.post(f"{_PAYMENT}/debitNotes/{document['debitNoteId']}/send")
 
-    async def _invoice(self, agreement: _Agreement) -> None:
+    async def _invoice(self, agreement: Agreement) -> None:
         body = {
             "agreementId": agreement.id,
             "activityIds": list(agreement.activities),
@@ -373,7 +340,7 @@ class Provider:
             agreement = self._agreement
             if agreement is None:
                 continue
-            running = [activity for activity in agreement.activities.values() if activity.unit is not None]
+            running = agreement.running
             if time.time() > agreement.expires:
                 await self._terminate("The agreement has expired", "Expired")
             elif not running and time.monotonic() - agreement.idle_since > IDLE_AGREEMENT:
@@ -383,6 +350,8 @@ class Provider:
                     activity.usage = activity.unit.usage
                     if time.monotonic() - activity.noted > agreement.note_interval:
                         await self._note(agreement, activity)
+            if running:
+                self._notebook.write(agreement)
 
     def _look_at_terms(self) -> bool:
         """Read the file of terms when it has changed; whether ours are others now."""

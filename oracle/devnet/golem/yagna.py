@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import secrets
@@ -19,7 +18,6 @@ from typing import Final
 
 from eth_account import Account
 
-from oracle.devnet.golem.gsb import Bus, BusError
 from oracle.devnet.golem.kept import Kept
 from oracle.devnet.golem.rest import Rest, RestRefused, RestUnavailable
 from oracle.errors import ConfigurationError, MissingTool
@@ -65,10 +63,11 @@ def find_yagna() -> Path:
 
 
 class Yagna:
-    """The daemon of one data ``folder``. ``extra`` are environment variables of the payment driver."""
+    """The daemon of one data ``folder``."""
 
-    def __init__(self, folder: Path, *, log: Path, pid_file: Path, extra: Mapping[str, str]) -> None:
-        self._folder, self._log, self._pid_file, self._extra = folder, log, pid_file, extra
+    def __init__(self, folder: Path, *, log: Path, pid_file: Path) -> None:
+        self._folder, self._log, self._pid_file = folder, log, pid_file
+        self._extra: Mapping[str, str] = {}
         self._binary = find_yagna()
         self._known = folder / "identities.json"
         self._process: Kept | None = None
@@ -84,12 +83,16 @@ class Yagna:
         """Keys of everybody in the network, readable by the owner alone."""
         return self._known
 
-    def requestor_secret(self) -> str:
-        """The private key of the daemon's identity, made on first use."""
-        return self._read().requestor_secret
+    def requestor(self) -> Identity:
+        """The daemon's own identity, made on first use."""
+        return self._read().requestor
 
-    async def start(self, providers: Sequence[str]) -> Identities:
-        """Start it with an identity for each provider name. Raises ConfigurationError, MissingTool."""
+    async def start(self, providers: Sequence[str], extra: Mapping[str, str]) -> Identities:
+        """Start it with an identity for each provider name; ``extra`` are environment variables of the payment driver.
+
+        Raises ConfigurationError, MissingTool.
+        """
+        self._extra = extra
         identities = self._read()
         missing = [name for name in providers if name not in identities.providers]
         await self._launch()
@@ -153,7 +156,7 @@ class Yagna:
         return {
             **self.command_environment(),
             "PATH": os.defpath,
-            "RUST_LOG": "info",
+            "RUST_LOG": "info,actix_web::middleware::logger=warn,ya_payment::cycle=warn,ya_relay_client=error",
             "YAGNA_API_URL": self.api_url,
             "YAGNA_LOG_DIR": "",  # what it writes on its output is the log
             "YAGNA_AUTOCONF_ID_SECRET": identities.requestor_secret,
@@ -224,15 +227,6 @@ class Yagna:
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(identities), file, indent=2)
         fresh.replace(self._known)
-
-
-async def bus_answers(url: str) -> bool:
-    """Whether a service bus can be reached."""
-    with contextlib.suppress(BusError):
-        bus = await Bus.connect(url)
-        await bus.close()
-        return True
-    return False
 
 
 def _free_port() -> int:
