@@ -13,6 +13,7 @@ from oracle.devnet.golem.double.faults import (
     Charge,
     Corrupt,
     Crash,
+    Deed,
     Delay,
     DemandPaymentBy,
     Die,
@@ -28,7 +29,7 @@ from oracle.devnet.golem.double.faults import (
     TerminateAgreement,
     Withhold,
 )
-from oracle.devnet.golem.double.provider import Price, ProviderDouble
+from oracle.devnet.golem.double.provider import ProviderDouble
 from oracle.devnet.golem.double.runtime import FakeRuntime, HostCommands, RunResult
 from oracle.devnet.golem.double.yagna import YagnaDouble
 
@@ -39,6 +40,7 @@ __all__ = [
     "Charge",
     "Corrupt",
     "Crash",
+    "Deed",
     "Delay",
     "DemandPaymentBy",
     "Die",
@@ -48,7 +50,6 @@ __all__ = [
     "HostCommands",
     "Ignore",
     "Moment",
-    "Price",
     "ProviderDouble",
     "Readdress",
     "Refuse",

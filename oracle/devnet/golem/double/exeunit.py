@@ -156,9 +156,7 @@ class Activity:
         }
 
     async def _execute(self, name: str, body: Mapping[str, Any]) -> RunResult:
-        legal = {"deploy": "Initialized", "start": "Deployed"}.get(name, "Ready")
-        if name != "terminate" and self.state != legal:
-            raise _Failed(-1, f"Invalid state for command '{name}': {self.state}")
+        self._check(name)
         match name:
             case "deploy":
                 await self._meet(Moment.DEPLOY, "")
@@ -171,8 +169,22 @@ class Activity:
             case "transfer":
                 await self._transfer(body["from"], body["to"])
             case "terminate":
-                self.state = "Terminated"
+                await asyncio.to_thread(shutil.rmtree, self.directory)
+                self.directory.mkdir()
+                self.state = "Initialized"
         return RunResult()
+
+    def _check(self, command: str) -> None:
+        match self.state, command:
+            case (_, "terminate") | ("Initialized", "deploy") | ("Deployed", "start") | ("Ready", "run" | "transfer"):
+                return
+            case "Initialized", _:
+                raise _Failed(-1, "State error: Activity is initialized - deploy() command is expected now")
+            case "Deployed", _:
+                raise _Failed(-1, "State error: Activity is deployed - start() command is expected now")
+            case _, "deploy" | "start":
+                raise _Failed(-1, "State error: Cannot send command after a successful start()")
+        raise _Failed(-1, f"State error: {command} is not allowed when activity is in the {self.state} state")
 
     async def _run(self, words: Sequence[str]) -> RunResult:
         said = shlex.join(words)
@@ -246,7 +258,7 @@ def _parse(text: str) -> list[Mapping[str, Any]]:
 
 def _captured(body: Mapping[str, Any], stream: str, text: str | None) -> str | None:
     mode = body.get("capture", {}).get(stream)
-    if mode is None or not text:
+    if mode is None or text is None:
         return None
     limits = mode.get("atEnd", mode.get("stream", {}))
     if "head" in limits:

@@ -22,7 +22,7 @@ class Seller(Protocol):
     name: str
     node_id: str
 
-    def offer(self) -> Terms:
+    def offer(self) -> Proposition:
         """What it offers now."""
         ...
 
@@ -40,7 +40,7 @@ class Seller(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Proposition:
     """Properties of one side and its constraints on the other's."""
 
     properties: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Demand:
 
     id: str
     requestor: str
-    terms: Terms
+    terms: Proposition
     created: datetime
     events: deque[dict[str, Any]] = field(default_factory=deque)
     open: bool = True
@@ -66,7 +66,7 @@ class Proposal:
     id: str
     demand: Demand
     seller: Seller
-    terms: Terms
+    terms: Proposition
     created: datetime
     state: str
     own: bool
@@ -121,7 +121,7 @@ class Market:
         """Unpublish; what is agreed stays agreed."""
         self._offers = {offer: other for offer, other in self._offers.items() if other is not seller}
 
-    def draft(self, proposal: Proposal, terms: Terms) -> None:
+    def draft(self, proposal: Proposal, terms: Proposition) -> None:
         """The provider counters the requestor's proposal; unless the demand has gone."""
         if proposal.demand.open:
             self._send(
@@ -168,7 +168,7 @@ class Market:
 
     # What requestors do ------------------------------------------------------------------------------------------
 
-    def subscribe(self, requestor: str, terms: Terms) -> Demand:
+    def subscribe(self, requestor: str, terms: Proposition) -> Demand:
         """A new demand, and an initial proposal from each offer that matches. Raises Refusal."""
         try:
             mismatches(terms.constraints, {})
@@ -204,7 +204,7 @@ class Market:
             raise Refusal(404, f"Subscription [{demand_id}] not found. Could be unsubscribed.")
         return [demand.events.popleft() for _ in range(min(most, len(demand.events)))]
 
-    def counter(self, requestor: str, demand_id: str, proposal_id: str, terms: Terms) -> Proposal:
+    def counter(self, requestor: str, demand_id: str, proposal_id: str, terms: Proposition) -> Proposal:
         """The requestor answers a provider's proposal. Raises Refusal."""
         theirs = self._proposal(requestor, demand_id, proposal_id)
         if theirs.own:
@@ -361,7 +361,7 @@ class Market:
         if demand.open and demand.requestor != seller.node_id and not any(self._mismatches(demand.terms, terms)):
             self._send(Proposal(self._ids.proposal(), demand, seller, terms, self._clock.now(), "Initial", own=False))
 
-    def _mismatches(self, demand: Terms, offer: Terms) -> tuple[list[str], list[str]]:
+    def _mismatches(self, demand: Proposition, offer: Proposition) -> tuple[list[str], list[str]]:
         try:
             return mismatches(demand.constraints, offer.properties), mismatches(offer.constraints, demand.properties)
         except ConstraintError as error:
@@ -412,5 +412,5 @@ class Market:
         self._pulse.beat()
 
 
-def _terms(terms: Terms) -> dict[str, Any]:
+def _terms(terms: Proposition) -> dict[str, Any]:
     return {"properties": dict(terms.properties), "constraints": terms.constraints}

@@ -330,7 +330,7 @@ class Payments:
         before = self._accepted_before(document)
         if document.activity is None and amount < before:
             raise Refusal(400, "Invalid amount accepted")
-        needed = max(Decimal(0), amount - before)
+        needed = max(Decimal(0), document.amount - before)
         if needed > allocation.remaining:
             raise Refusal(400, f"Not enough funds. Allocated: {allocation.remaining:f} Needed: {needed:f}")
         allocation.remaining -= needed

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 from typing import Any, Protocol
 
 from oracle.devnet.golem.double.activities import Activities
@@ -33,16 +32,19 @@ from oracle.devnet.golem.double.faults import (
 )
 from oracle.devnet.golem.double.http import Refusal
 from oracle.devnet.golem.double.identifiers import Clock, node_id
-from oracle.devnet.golem.double.market import Agreement, Market, Proposal, Terms
+from oracle.devnet.golem.double.market import Agreement, Market, Proposal, Proposition
 from oracle.devnet.golem.double.payments import Payments
 from oracle.devnet.golem.double.pulse import Pulse
 from oracle.devnet.golem.double.runtime import FakeRuntime, RunHandler
-
-_COEFFICIENTS = "golem.com.pricing.model.linear.coeffs"
-_EXPIRATION = "golem.srv.comp.expiration"
-_LEAST_LIFE = 300.0
-_GLM = Decimal("1e-18")
-_NO_CAPACITY = "No capacity available. Reached Agreements limit: {}"
+from oracle.devnet.golem.negotiation import (
+    COEFFICIENTS,
+    NOTE_INTERVAL,
+    Counter,
+    offer_constraints,
+    offer_properties,
+    respond,
+)
+from oracle.devnet.golem.pricing import Terms, activity_cost
 
 
 class Network(Protocol):
@@ -64,54 +66,38 @@ class Network(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """GLM for a second, for a second of processor, and for starting."""
-
-    second: float = 0.00001
-    cpu_second: float = 0.00002
-    start: float = 0.0
-
-    def cost(self, usage: tuple[float, float]) -> Decimal:
-        """What the usage of one activity comes to, rounded up to the smallest unit."""
-        parts = ((self.second, usage[0]), (self.cpu_second, usage[1]), (self.start, 1.0))
-        return sum((Decimal(str(a)) * Decimal(str(round(b, 6))) for a, b in parts), Decimal(0)).quantize(_GLM, ROUND_UP)
-
-
 class ProviderDouble:
     """A provider for tests. It does all it should, but for what ``plan`` says.
 
-    ``slots``: agreements at a time. ``properties`` override those of the offer, also with wrong ones. Seconds:
-    ``debit_note_interval`` between notes of a running activity, ``invoice_delay`` from an agreement's end to its
-    invoice, ``idle_timeout`` until an agreement without activities is broken. ``handler`` runs the commands.
+    It deals as the providers of the development network do. ``slots``: agreements at a time. ``properties`` override
+    those of the offer, also with wrong ones. Seconds: ``invoice_delay`` from an agreement's end to its invoice,
+    ``idle_timeout`` until an agreement without activities is broken. ``handler`` runs the commands.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        price: Price = Price(),
+        terms: Terms | None = None,
         slots: int = 1,
         properties: Mapping[str, Any] | None = None,
         handler: RunHandler | None = None,
-        debit_note_interval: float = 120.0,
         invoice_delay: float = 0.1,
         idle_timeout: float = 90.0,
     ) -> None:
         self.name = name
         self.node_id = node_id(name)
-        self.price = price
+        self.terms = terms or Terms()
         self.slots = slots
         self.handler: RunHandler = handler or FakeRuntime()
         self.alive = True
         self._properties = dict(properties or {})
-        self._debit_note_interval = debit_note_interval
         self._invoice_delay = invoice_delay
         self._idle_timeout = idle_timeout
         self._script = Script(Pulse())
         self._joined: Network | None = None
         self._agreements: dict[str, Agreement] = {}
-        self._turned_away: list[Proposal] = []
+        self._turned_away: dict[str, Proposal] = {}
 
     # What a test says --------------------------------------------------------------------------------------------
 
@@ -169,9 +155,9 @@ class ProviderDouble:
         for agreement in list(self._agreements.values()):
             self._network.market.break_agreement(agreement, message)
 
-    def change_price(self, price: Price) -> None:
-        """From now on offer at this price: the old offer is withdrawn, a new one listed."""
-        self.price = price
+    def change_terms(self, terms: Terms) -> None:
+        """From now on offer at these terms: the old offer is withdrawn, a new one listed."""
+        self.terms = terms
         self._network.market.withdraw_offer(self)
         self._network.market.list_offer(self)
 
@@ -182,36 +168,10 @@ class ProviderDouble:
         self._joined = network
         network.market.list_offer(self)
 
-    def offer(self) -> Terms:
-        """What it offers: the least that yapapi needs, and the negotiable properties of real providers."""
-        platform, subnet = self._network.platform, self._network.subnet
-        properties: dict[str, Any] = {
-            "golem.node.id.name": self.name,
-            "golem.node.debug.subnet": subnet,
-            "golem.runtime.name": "vm",
-            "golem.runtime.version": "0.5.3",
-            "golem.runtime.capabilities": ["vpn"],
-            "golem.inf.cpu.architecture": "x86_64",
-            "golem.inf.cpu.capabilities": ["sse4_2", "avx", "avx2"],
-            "golem.inf.cpu.cores": 2,
-            "golem.inf.cpu.threads": 2,
-            "golem.inf.mem.gib": 4.0,
-            "golem.inf.storage.gib": 10.0,
-            "golem.activity.caps.transfer.protocol": ["gftp"],
-            "golem.srv.caps.multi-activity": True,
-            "golem.com.scheme": "payu",
-            "golem.com.pricing.model": "linear",
-            "golem.com.usage.vector": ["golem.usage.duration_sec", "golem.usage.cpu_sec"],
-            _COEFFICIENTS: [self.price.second, self.price.cpu_second, self.price.start],
-            f"golem.com.payment.platform.{platform}.address": self.node_id,
-            "golem.com.payment.protocol.version": 3,
-            "golem.com.payment.debit-notes.accept-timeout?": 240,
-            "golem.com.scheme.payu.debit-note.interval-sec?": 120,
-            "golem.com.scheme.payu.payment-timeout-sec?": 120,
-            **self._properties,
-        }
-        now = int(time.time() * 1000)
-        return Terms(properties, f"(&({_EXPIRATION}>{now})(golem.node.debug.subnet={subnet}))")
+    def offer(self) -> Proposition:
+        """What it offers."""
+        properties = offer_properties(self.name, self._network.subnet, self._network.platform, self.node_id, self.terms)
+        return Proposition({**properties, **self._properties}, offer_constraints(self._network.subnet))
 
     def hear_proposal(self, proposal: Proposal) -> None:
         """A requestor countered: answer with a draft, or turn it down."""
@@ -231,32 +191,18 @@ class ProviderDouble:
             return
         if isinstance(deed, Reject):
             self._network.market.reject_proposal(proposal, deed.message, final=False)
-        elif (objection := self._objection(proposal.terms.properties)) is not None:
-            self._network.market.reject_proposal(proposal, objection, final=True)
-        elif len(self._agreements) >= self.slots:
-            self._turned_away.append(proposal)
-            self._network.market.reject_proposal(proposal, _NO_CAPACITY.format(self.slots), final=False)
         else:
-            self._draft(proposal)
+            self._answer(proposal)
 
-    def _draft(self, proposal: Proposal) -> None:
-        terms, wanted = self.offer(), proposal.terms.properties
-        agreed = {name: wanted[name] for name in terms.properties if name.endswith("?") and name in wanted}
-        if _COEFFICIENTS in wanted:
-            agreed[_COEFFICIENTS] = wanted[_COEFFICIENTS]
-        self._network.market.draft(proposal, Terms({**terms.properties, **agreed}, terms.constraints))
-
-    def _objection(self, wanted: Mapping[str, Any]) -> str | None:
-        if wanted.get("golem.com.payment.chosen-platform") != self._network.platform:
-            return "No payment platform chosen"
-        left = float(wanted.get(_EXPIRATION, 0)) / 1000 - time.time()
-        if left < _LEAST_LIFE:
-            return f"Proposal expires in {left:.0f} s, which is less than {_LEAST_LIFE:.0f} s"
-        mine = [self.price.second, self.price.cpu_second, self.price.start]
-        asked = wanted.get(_COEFFICIENTS, mine)
-        if len(asked) != len(mine) or any(a < b for a, b in zip(asked, mine, strict=True)):
-            return "Proposed prices are too low"
-        return None
+    def _answer(self, proposal: Proposal) -> None:
+        offer, busy = self.offer(), len(self._agreements) >= self.slots
+        answer = respond(offer.properties, proposal.terms.properties, now=time.time(), busy=busy)
+        if isinstance(answer, Counter):
+            self._network.market.draft(proposal, Proposition(answer.properties, offer.constraints))
+            return
+        if not answer.final:
+            self._turned_away[proposal.demand.id] = proposal
+        self._network.market.reject_proposal(proposal, answer.message, final=answer.final)
 
     async def _sign(self, agreement: Agreement) -> None:
         deed = await self._meet(Moment.AGREEMENT, agreement.id)
@@ -265,7 +211,7 @@ class ProviderDouble:
         if isinstance(deed, Reject):
             self._network.market.reject_agreement(agreement, deed.message)
         elif len(self._agreements) >= self.slots:
-            self._network.market.reject_agreement(agreement, _NO_CAPACITY.format(self.slots))
+            self._network.market.reject_agreement(agreement, "No capacity available")
         else:
             self._agreements[agreement.id] = agreement
             self._network.market.approve(agreement)
@@ -286,10 +232,9 @@ class ProviderDouble:
             await self.end_activity(activity)
         if self._network.activities.of(agreement):
             self._network.spawn(self._send_invoice(agreement))
-        waiting, self._turned_away = self._turned_away, []
-        for proposal in waiting:
-            if len(self._agreements) < self.slots and proposal.demand.open:
-                self._draft(proposal)
+        waiting, self._turned_away = self._turned_away, {}
+        for proposal in waiting.values():
+            self._answer(proposal)
 
     # Activities --------------------------------------------------------------------------------------------------
 
@@ -308,7 +253,9 @@ class ProviderDouble:
         """Destroy an exe-unit on request and send its last debit note."""
         if self.alive and (activity.alive or activity.state != "Terminated"):
             await activity.end()
-            await self._send_debit_note(activity)
+            # Where an interval was agreed, a note before its time would break the agreement.
+            if NOTE_INTERVAL not in activity.agreement.offered.terms.properties:
+                await self._send_debit_note(activity)
             self._network.spawn(self._break_when_idle(activity.agreement))
 
     def take(self, moment: Moment, detail: str) -> Deed | None:
@@ -330,18 +277,19 @@ class ProviderDouble:
     # Money -------------------------------------------------------------------------------------------------------
 
     async def _bill(self, activity: Activity) -> None:
+        agreed = activity.agreement.offered.terms.properties.get(NOTE_INTERVAL, self.terms.debit_note_interval)
         while activity.alive:
-            await asyncio.sleep(self._debit_note_interval)
+            await asyncio.sleep(float(agreed))
             if activity.alive:
                 await self._send_debit_note(activity)
 
     async def _send_debit_note(self, activity: Activity) -> None:
-        amount = self.price.cost(activity.usage)
+        amount = self._cost(activity)
         await self._send(Moment.DEBIT_NOTE, activity.id, activity.agreement, amount, activity)
 
     async def _send_invoice(self, agreement: Agreement) -> None:
         await asyncio.sleep(self._invoice_delay)
-        amount = sum((self.price.cost(a.usage) for a in self._network.activities.of(agreement)), Decimal(0))
+        amount = sum((self._cost(activity) for activity in self._network.activities.of(agreement)), Decimal(0))
         await self._send(Moment.INVOICE, agreement.id, agreement, amount, None)
 
     async def _send(
@@ -379,6 +327,9 @@ class ProviderDouble:
         if self._joined is None:
             raise RuntimeError(f"provider {self.name} has joined no network")
         return self._joined
+
+    def _cost(self, activity: Activity) -> Decimal:
+        return activity_cost(activity.agreement.offered.terms.properties[COEFFICIENTS], activity.usage)
 
     def _activities(self) -> list[Activity]:
         return [a for a in self._network.activities.all() if a.agreement.seller is self and a.alive]

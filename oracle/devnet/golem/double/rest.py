@@ -23,7 +23,7 @@ from oracle.devnet.golem.double.http import (
     since_of,
 )
 from oracle.devnet.golem.double.identifiers import stamp
-from oracle.devnet.golem.double.market import Market, Terms
+from oracle.devnet.golem.double.market import Market, Proposition
 from oracle.devnet.golem.double.payments import Payments
 from oracle.devnet.golem.double.pulse import Pulse
 
@@ -338,8 +338,8 @@ class Rest:
         return call
 
 
-async def _terms(request: web.Request) -> Terms:
+async def _terms(request: web.Request) -> Proposition:
     body = await object_of(request, "properties", "constraints")
     if not isinstance(body["properties"], dict):
         raise Refusal(400, "Json deserialize error: properties: invalid type, expected a map")
-    return Terms(body["properties"], str(body["constraints"]))
+    return Proposition(body["properties"], str(body["constraints"]))
