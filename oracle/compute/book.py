@@ -137,14 +137,18 @@ class TaskBook:
                     continue
             shutil.rmtree(folder, ignore_errors=True)
 
+    def check_open(self) -> None:
+        """Raises WorkerLost when the book is closed."""
+        if self._closed:
+            raise WorkerLost(f"the {self._backend} backend is closed")
+
     def admit(self, task: ComputeTask, unservable: Callable[[ModelManifest], str]) -> TaskRecord | None:
         """Take a task into the book; None for one that is there already.
 
         ``unservable`` says why a model cannot run here. Raises TaskConflict, PayloadTooLarge, ModelUnservable, and
         WorkerLost when the book is closed.
         """
-        if self._closed:
-            raise WorkerLost(f"the {self._backend} backend is closed")
+        self.check_open()
         job = self._job(task)
         known = self.find(task.key)
         if known is not None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +20,9 @@ import psutil
 import pytest
 
 import provider_images.mnist
+from oracle.compute.golem import GolemBackend, GolemTerms, Image
 from oracle.compute.local import LocalBackend
+from oracle.devnet.golem.double import FakeRuntime, ProviderDouble, RunResult, YagnaDouble
 from oracle.domain import (
     Cid,
     ComputeEvent,
@@ -41,7 +45,9 @@ from oracle.errors import (
 )
 from oracle.manifests import read_manifest
 from oracle.ports import ComputeBackend
+from oracle.store import SqliteRequestStore
 from provider_images.mnist.draw import draw_digit
+from tests.integration.double_worker import spoil
 
 pytestmark = pytest.mark.integration
 
@@ -59,13 +65,21 @@ MODEL = ServableModel(1, cid_of(MANIFEST), read_manifest(MANIFEST), MNIST / "wei
 class Kit(Protocol):
     """How to bring a backend up, with workers of a named behaviour, and how to hurt it."""
 
+    cannot: frozenset[str]
+    paid: bool  # whether somebody is paid for a task
+    slowness: float  # how much longer a worker takes to come up than a process of this machine does
+
     def __call__(self, directory: Path, behaviour: str = "") -> AbstractAsyncContextManager[ComputeBackend]: ...
 
-    def kill_worker(self, backend: ComputeBackend) -> None: ...
+    async def kill_worker(self, backend: ComputeBackend) -> None: ...
 
 
 class LocalKit:
     """Worker processes on this machine. The double stands in for the runtime, so that faults come on demand."""
+
+    cannot: frozenset[str] = frozenset()
+    paid = False
+    slowness = 1.0
 
     @asynccontextmanager
     async def __call__(self, directory: Path, behaviour: str = "honest") -> AsyncIterator[ComputeBackend]:
@@ -81,13 +95,82 @@ class LocalKit:
             assert time.monotonic() - began < 3
             assert not any(map(psutil.pid_exists, pids))
 
-    def kill_worker(self, backend: ComputeBackend) -> None:
+    async def kill_worker(self, backend: ComputeBackend) -> None:
         assert isinstance(backend, LocalBackend)
         for pid in backend.processes.values():
             os.kill(pid, signal.SIGKILL)
 
 
-KITS: dict[str, Callable[[], Kit]] = {"local": LocalKit}
+class GolemDoubleKit:
+    """The requestor, with yapapi between it and a double of yagna whose providers misbehave on demand."""
+
+    # What a provider does is seen through yagna alone: there is no process whose last words could be read.
+    cannot = frozenset({"babbles", "dies"})
+    paid = True
+    slowness = 8.0  # yapapi starts a worker every two seconds, and looks for one that ended every few
+
+    @asynccontextmanager
+    async def __call__(self, directory: Path, behaviour: str = "honest") -> AsyncIterator[ComputeBackend]:
+        self._provider = ProviderDouble("oak", handler=MisbehavingRuntime(directory / "runs.log", behaviour))
+        store = SqliteRequestStore(":memory:")
+        async with YagnaDouble(directory / "yagna", [self._provider], patience=0.1) as yagna:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PATH", yagna.environment["PATH"])
+                backend = GolemBackend(directory / "tasks", golem_terms(yagna, [self._provider]), store.ledger)
+                await backend.start()
+                try:
+                    yield backend
+                finally:
+                    began = time.monotonic()
+                    await backend.close()
+                    assert time.monotonic() - began < 20
+                    await store.close()
+
+    async def kill_worker(self, backend: ComputeBackend) -> None:
+        await self._provider.terminate_activities()
+
+
+def golem_terms(yagna: YagnaDouble, providers: list[ProviderDouble]) -> GolemTerms:
+    """One worker and one try, so that a fault is seen; trusted providers, so that one who failed is asked again."""
+    return GolemTerms(
+        api_url=yagna.api_url,
+        app_key=yagna.app_key,
+        payment_network=yagna.payment_network,
+        payment_driver=yagna.payment_driver,
+        subnet=yagna.subnet,
+        images={"mnist": Image("mnist", yagna.image_hash, yagna.image_url)},
+        workers=1,
+        tries=1,
+        trusted=frozenset(provider.node_id for provider in providers),
+    )
+
+
+@dataclass
+class MisbehavingRuntime:
+    """The fake runtime of the double, and results that are spoilt as ``double_worker`` spoils them."""
+
+    log: Path
+    behaviour: str
+    honest: FakeRuntime = field(default_factory=FakeRuntime)
+
+    async def __call__(self, words: Sequence[str], directory: Path) -> RunResult:
+        kind, _, number = self.behaviour.partition(":")
+        if "run" not in words:
+            return await self.honest(words, directory)
+        if kind in ("slow", "hangs"):
+            await asyncio.sleep(float(number) if kind == "slow" else 3600)
+        if kind == "refuses":
+            return RunResult(1, stderr="model: weights: their sha256 is not the manifest's\n")
+        done = await self.honest(words, directory)
+        with self.log.open("a") as log:
+            log.write(self.honest.jobs[-1] + "\n")
+        result = directory / Path(words[5]).relative_to("/golem/work")
+        text = json.dumps(spoil(json.loads(result.read_text()), kind))
+        result.write_text("" if kind == "no-file" else text[:-20] if kind == "half-file" else text)
+        return done
+
+
+KITS: dict[str, Callable[[], Kit]] = {"local": LocalKit, "golem-double": GolemDoubleKit}
 
 
 @pytest.fixture(params=KITS)
@@ -134,7 +217,9 @@ async def test_one_result_for_each_input_in_order(kit: Kit, tmp_path: Path, pict
             TaskPhase.STARTED,
             TaskPhase.FINISHED,
         ]
-        assert await backend.receipts("a") == []
+        receipts = await backend.receipts("a")
+        assert [(receipt.key, receipt.provider) for receipt in receipts] == [("a", result.provider)] * kit.paid
+        assert all(receipt.amount > 0 for receipt in receipts)
 
 
 async def test_capabilities_and_quotes(kit: Kit, tmp_path: Path) -> None:
@@ -198,7 +283,7 @@ async def test_a_cancelled_task_stays_so_when_its_worker_dies(
         while (await anext(events)).phase is not TaskPhase.STARTED:
             pass
         await backend.cancel("a")
-        kit.kill_worker(backend)
+        await kit.kill_worker(backend)
         assert (await anext(events)).phase is TaskPhase.CANCELLED
         await backend.submit(task("b", pictures[:1]))
         phases = [(event.key, event.phase) for event in [await anext(events) for _ in range(2)]]
@@ -239,7 +324,7 @@ async def test_a_lost_worker_costs_one_task(kit: Kit, tmp_path: Path, pictures: 
         await backend.submit(task("b", pictures[:1]))
         while (await anext(events)).phase is not TaskPhase.STARTED:
             pass
-        kit.kill_worker(backend)
+        await kit.kill_worker(backend)
         with pytest.raises(WorkerLost):
             await backend.collect("a")
         with pytest.raises(WorkerLost):
@@ -251,6 +336,8 @@ async def test_a_lost_worker_costs_one_task(kit: Kit, tmp_path: Path, pictures: 
 
 
 async def test_a_worker_that_dies_says_why(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    if "dies" in kit.cannot:
+        pytest.skip("its workers have no last words")
     async with kit(tmp_path, "dies") as backend:
         for key in "abc":
             await backend.submit(task(key, pictures[:1]))
@@ -283,6 +370,8 @@ async def test_a_malformed_result_is_refused(
 
 
 async def test_a_worker_that_babbles_is_replaced(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    if "babbles" in kit.cannot:
+        pytest.skip("its workers do not talk in lines")
     async with kit(tmp_path, "babbles") as backend:
         for key in "ab":
             await backend.submit(task(key, pictures[:1]))
@@ -293,8 +382,8 @@ async def test_a_worker_that_babbles_is_replaced(kit: Kit, tmp_path: Path, pictu
 async def test_a_deadline_ends_a_hanging_task(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
     async with kit(tmp_path, "hangs") as backend:
         events = backend.events()
-        await backend.submit(task("a", pictures[:1], seconds=0.6))
-        await backend.submit(task("b", pictures[:1], seconds=1.2))
+        await backend.submit(task("a", pictures[:1], seconds=0.6 * kit.slowness))
+        await backend.submit(task("b", pictures[:1], seconds=1.2 * kit.slowness))
         await backend.submit(task("late", pictures[:1], seconds=-5))
         for key in ("late", "a", "b"):
             with pytest.raises(TaskTimeout):

@@ -18,6 +18,7 @@ from oracle.compute.golem.connection import allocation_refused, check_connection
 from oracle.compute.golem.market import Market, SibylStrategy
 from oracle.compute.golem.payments import Paymaster
 from oracle.compute.golem.pool import AgreementWatch, Fleet, Lease
+from oracle.compute.golem.scan import scan
 from oracle.compute.golem.terms import GolemTerms, Image
 from oracle.domain import (
     Capabilities,
@@ -45,6 +46,9 @@ _QUICKEST = 2.0  # seconds under which no task is taken for a straggler
 _LAST_RESORT = 5.0  # seconds after which a task may go to a provider that failed it before
 _STOP_SECONDS = 25.0
 _OFFER_AGE = 900.0  # seconds for which an offer counts as one
+_SCAN = 600.0  # seconds between two looks at the market
+_SCAN_SECONDS = 8.0
+_PATIENCE = 30  # tenths of a second for which quotes wait for the first offers
 
 
 @dataclass(slots=True)
@@ -130,6 +134,7 @@ class GolemBackend:
         self._services = [
             asyncio.create_task(self._tend(), name="golem workers"),
             asyncio.create_task(self._sweep(), name="golem documents"),
+            asyncio.create_task(self._scan(), name="golem market"),
             asyncio.create_task(self._watch.write(), name="golem agreements"),
         ]
 
@@ -141,6 +146,10 @@ class GolemBackend:
             async with asyncio.timeout(_STOP_SECONDS):
                 await asyncio.gather(*(fleet.close() for fleet in self._fleets.values()))
                 if self._golem is not None:
+                    # Which yapapi forgets to end when it does not wait for payments.
+                    invoices = self._golem._engine._process_invoices_job
+                    if invoices is not None:
+                        invoices.cancel()
                     # Documents that come later are the sweep's, at the next start.
                     await self._golem.stop(wait_for_payments=False)
         except TimeoutError:
@@ -184,10 +193,13 @@ class GolemBackend:
         """What each provider with a fresh offer would take for a task of that size, best first."""
         if self._unservable(manifest) or inputs > MAX_INPUTS:
             return []
-        now = self._book.now()
+        for _ in range(_PATIENCE):
+            if self._fresh():
+                break
+            await asyncio.sleep(0.1)
         quotes = []
-        for provider in self._market.providers():
-            if now - provider.last_seen > _OFFER_AGE or self._market.refusal(provider.node_id):
+        for provider in self._fresh():
+            if self._market.refusal(provider.node_id):
                 continue
             seconds = self._expected(provider.node_id, inputs)
             quotes.append(Quote(provider.node_id, provider.price.cost(seconds, seconds * provider.threads), seconds))
@@ -199,8 +211,8 @@ class GolemBackend:
         Raises TaskConflict, PayloadTooLarge, ModelUnservable, WorkerLost, and BudgetExhausted when a cap is reached or
         the task's budget buys nothing at any provider known.
         """
-        known = self._book.find(task.key) is not None
-        if not known:
+        self._book.check_open()
+        if self._book.find(task.key) is None:
             if reason := await self._paymaster.exhausted():
                 raise BudgetExhausted(reason, remedy="Raise SIBYL_GOLEM_BUDGET_DAY, or wait.")
             self._check_budget(task)
@@ -365,13 +377,17 @@ class GolemBackend:
 
     def _check_budget(self, task: ComputeTask) -> None:
         budget = self._budget(task)
-        now = self._book.now()
-        fresh = [provider for provider in self._market.providers() if now - provider.last_seen < _OFFER_AGE]
+        fresh = self._fresh()
         if fresh and all(provider.price.rate(provider.threads) > budget for provider in fresh):
             raise BudgetExhausted(
                 f"{to_glm(budget)} GLM buys no second of any provider's time",
                 remedy="Raise SIBYL_GOLEM_BUDGET_BATCH or SIBYL_GOLEM_BUDGET_REQUEST.",
             )
+
+    def _fresh(self) -> Sequence[Provider]:
+        """The providers whose offers were seen lately, best first."""
+        now = self._book.now()
+        return [provider for provider in self._market.providers() if now - provider.last_seen < _OFFER_AGE]
 
     def _unservable(self, manifest: ModelManifest) -> str:
         able = self.capabilities()
@@ -449,6 +465,16 @@ class GolemBackend:
         while True:
             self._staff()
             await asyncio.sleep(_TICK)
+
+    async def _scan(self) -> None:
+        while True:
+            for image in self._terms.images.values():
+                try:
+                    found = await scan(self._terms, image, self._market, seconds=_SCAN_SECONDS)
+                    log.info("%d providers offer to run %s", found, image.family)
+                except Exception as error:  # noqa: BLE001 - yagna may be away for a while; the next look comes
+                    log.warning("the market cannot be read: %s", str(getattr(error, "body", error))[:200])
+            await asyncio.sleep(_SCAN)
 
     async def _sweep(self) -> None:
         while True:

@@ -23,6 +23,9 @@ log = logger("market")
 
 DURATION = "golem.usage.duration_sec"
 CPU = "golem.usage.cpu_sec"
+LINEAR = f"({com.PRICE_MODEL}={com.PriceModel.LINEAR.value})"
+"""The constraint that prices be linear."""
+
 _NAME = "golem.node.id.name"
 _THREADS = "golem.inf.cpu.threads"
 _UNKNOWN_SPEED = 1.0  # images a second of a provider that was never measured, relative to the slowest known one
@@ -169,7 +172,7 @@ class SibylStrategy(MarketStrategy):
 
     async def decorate_demand(self, demand: DemandBuilder) -> None:
         """Ask for linear prices alone."""
-        demand.ensure(f"({com.PRICE_MODEL}={com.PriceModel.LINEAR.value})")
+        demand.ensure(LINEAR)
 
     async def score_offer(self, offer: OfferProposal) -> float:
         """Note the offer, and score it."""

@@ -8,30 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
-import tarfile
 import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import yapapi
 from yapapi import events
 from yapapi.payload import vm
 from yapapi.payload.package import Package
-from yapapi.props.builder import DemandBuilder
 from yapapi.rest.activity import BatchError, BatchTimeoutError, CommandExecutionError
 from yapapi.script import Script
 
 from oracle.compute.book import TaskRecord
 from oracle.compute.golem.market import Market, read_price
+from oracle.compute.golem.package import ImagePackage
 from oracle.compute.golem.payments import Paymaster
 from oracle.compute.golem.terms import GolemTerms, Image
 from oracle.market import Agreement, Price, Verdict
 from oracle.telemetry import logger
 from provider_images.runtime.job import JOB_FILE, MAX_RESULT_BYTES, Job, JobInput, JobModel
+from provider_images.runtime.task import pack_task
 
 log = logger("golem")
 
@@ -76,23 +77,6 @@ class Desk(Protocol):
         """The runtime cannot load the model."""
 
 
-class ImagePackage(Package):
-    """An image as a demand names it: by its digest, at a URL that providers fetch."""
-
-    def __init__(self, image: Image, memory_gib: float) -> None:
-        self._image = image
-        self._constraints = vm._VmConstraints(min_mem_gib=memory_gib, min_storage_gib=1.0, min_cpu_threads=1)
-
-    async def resolve_url(self) -> str:
-        """As a provider reads it."""
-        return f"hash:sha3:{self._image.sha3_224}:{self._image.url}"
-
-    async def decorate_demand(self, demand: DemandBuilder) -> None:
-        """Ask for the image and a machine that bears it."""
-        demand.ensure(str(self._constraints))
-        demand.add(vm.VmRequest(package_url=await self.resolve_url(), package_format=vm.VmPackageFormat.GVMKIT_SQUASH))
-
-
 class Fleet:
     """The workers of one image, over one yapapi job after another; each is left before it is too old for agreements."""
 
@@ -106,6 +90,7 @@ class Fleet:
         self.failures = 0  # workers in a row that did not come up
         self.last_failure = ""
         self._jobs: set[asyncio.Task[None]] = set()
+        self._workers: weakref.WeakSet[AsyncGenerator[Script, Any]] = weakref.WeakSet()
         self._changed = asyncio.Event()
         self._outstanding = 0
         self._retire_at = 0.0
@@ -125,6 +110,8 @@ class Fleet:
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
+        # yapapi leaves a cancelled worker's generator to the garbage collector, which comes when all else is gone.
+        await asyncio.gather(*(worker.aclose() for worker in list(self._workers)), return_exceptions=True)
 
     # -----------------------------------------------------------------------------------------------------------
     # Jobs
@@ -143,7 +130,7 @@ class Fleet:
         tokens = self._tokens(retire_at, changed)
         package = await self._package()
         leases: Any = self._golem.execute_tasks(
-            lambda context, tasks: self._work(context, tasks, retire_at),
+            lambda context, tasks: self._worker(context, tasks, retire_at),
             tokens,
             package,
             # More than are wanted: a failed worker's place is given free only seconds later.
@@ -184,6 +171,11 @@ class Fleet:
     # A worker
     # -----------------------------------------------------------------------------------------------------------
 
+    def _worker(self, context: yapapi.WorkContext, tasks: Any, retire_at: float) -> AsyncGenerator[Script, Any]:
+        worker = self._work(context, tasks, retire_at)
+        self._workers.add(worker)
+        return worker
+
     async def _work(self, context: yapapi.WorkContext, tasks: Any, retire_at: float) -> AsyncGenerator[Script, Any]:
         """One worker's life, as yapapi runs it: scripts out, results in."""
         # In one generator, since an error is thrown in where the script was yielded.
@@ -218,6 +210,8 @@ class Fleet:
                 return
         except BaseException as error:
             await self._lost(lease, error)
+            if isinstance(error, GeneratorExit | asyncio.CancelledError):
+                await tasks.aclose()
             raise
         finally:
             self.leases.discard(lease)
@@ -365,19 +359,10 @@ def _remote_job(record: TaskRecord, image: Image) -> tuple[Job, str | None]:
 
 def _pack(record: TaskRecord, job: Job) -> bytes:
     """One file for the whole task: every transfer costs a round trip."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        _add(archive, JOB_FILE, job.to_json().encode())
-        for here, there in zip(record.job.inputs, job.inputs, strict=True):
-            with open(here.path, "rb") as file:  # noqa: PTH123 - a spooled picture of at most 64 MiB
-                _add(archive, there.path, file.read())
-    return out.getvalue()
-
-
-def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(data)
-    archive.addfile(entry, io.BytesIO(data))
+    files: dict[str, bytes | Path] = {JOB_FILE: job.to_json().encode()}
+    for here, there in zip(record.job.inputs, job.inputs, strict=True):
+        files[there.path] = Path(here.path)
+    return pack_task(files)
 
 
 def _last_line(text: str | None) -> str:
