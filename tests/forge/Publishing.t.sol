@@ -5,6 +5,7 @@ import {IInferenceCoordinator} from "../../contracts/interfaces/IInferenceCoordi
 import {EtherRefuser} from "../../contracts/mocks/EtherRefuser.sol";
 import {ReentrantConsumer} from "../../contracts/mocks/ReentrantConsumer.sol";
 import {CoordinatorTest} from "./base/CoordinatorTest.sol";
+import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 
 contract PublishingTest is CoordinatorTest {
     uint256 private constant FEE = 0.01 ether;
@@ -192,6 +193,9 @@ contract PublishingTest is CoordinatorTest {
     function test_OwnershipCannotBeRenounced() external {
         vm.prank(owner);
         vm.expectRevert(IInferenceCoordinator.OwnershipNotRenounceable.selector);
+        coordinator.renounceOwnership();
+        vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, stranger));
+        vm.prank(stranger);
         coordinator.renounceOwnership();
         vm.assertEq(coordinator.owner(), owner);
     }
