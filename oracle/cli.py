@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,21 @@ app = typer.Typer(
 train_app = typer.Typer(help="Train the models that ship with Sibyl.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 
+
+class BackendKind(StrEnum):
+    """Where models run."""
+
+    GOLEM = "golem"
+    LOCAL = "local"
+
+
+Backend = Annotated[
+    BackendKind | None,
+    typer.Option(
+        help="Where models run: on a Golem network of this machine, or in a worker process.",
+        show_default="golem where this machine can run it",
+    ),
+]
 IpfsApi = Annotated[
     str | None,
     typer.Option(envvar="SIBYL_IPFS_API", help="Multiaddr of a Kubo to use instead of Sibyl's own store."),
@@ -58,6 +74,7 @@ def up(
         ),
     ] = None,
     ipfs_api: IpfsApi = None,
+    backend: Backend = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the chain, the store and the database first.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -82,6 +99,7 @@ def up(
             ipfs_api=ipfs_api,
             block_time=block_time,
             cancel_window=cancel_window,
+            backend=backend,
         ) as stack:
             settings = stack.settings
             facts = {
@@ -91,6 +109,7 @@ def up(
                 "digit_reader": settings.digit_reader,
                 "ipfs_api": settings.ipfs_api,
                 "gateway_url": f"{settings.gateway_url}/ipfs/",
+                "backend": settings.backend,
                 "data_dir": str(settings.data_dir),
             }
             if as_json:
@@ -115,6 +134,7 @@ def demo(
     as_json: AsJson = False,
     keep: Annotated[Path | None, typer.Option(help="Keep chain, store and database in this folder.")] = None,
     ipfs_api: IpfsApi = None,
+    backend: Backend = None,
 ) -> None:
     """The main job once: paid requests with real pictures, and the answers that came back on-chain."""
     from oracle.devnet.demo import run_demo
@@ -129,7 +149,10 @@ def demo(
                 yield Path(name)
 
     async def work() -> bool:
-        async with folder() as data_dir, run_stack(data_dir, ports=Ports(), progress=note, ipfs_api=ipfs_api) as stack:
+        async with (
+            folder() as data_dir,
+            run_stack(data_dir, ports=Ports(), progress=note, ipfs_api=ipfs_api, backend=backend) as stack,
+        ):
             pictures, lines, summary = await run_demo(stack, note)
         if not as_json:
             render.table(lines)

@@ -13,6 +13,7 @@ from oracle.chain.checks import verify_deployment, verify_operator
 from oracle.chain.coordinator import CoordinatorReader
 from oracle.chain.deployment import account_of, coordinator_address
 from oracle.chain.rpc import Rpc
+from oracle.compute.backends import golem_terms
 from oracle.content.ipfs import IpfsContentStore
 from oracle.domain import Cid
 from oracle.errors import ConfigurationError, SibylError
@@ -98,6 +99,15 @@ async def preflight(settings: Settings) -> list[CheckResult]:
         return f"{settings.database} holds {sum(counts.values())} requests"
 
     async def backend() -> str:
+        if settings.backend == "golem":
+            from oracle.compute.golem import check_connection
+
+            if settings.gftp_dir is not None:
+                os.environ["PATH"] = f"{settings.gftp_dir}{os.pathsep}{os.environ.get('PATH', '')}"
+            terms = golem_terms(settings, os.environ)
+            identity = await check_connection(terms)
+            families = ", ".join(sorted(terms.images))
+            return f"yagna at {terms.api_url} as {identity}, paying on {terms.payment_network}; images: {families}"
         if importlib.util.find_spec("tensorflow") is None:
             raise ConfigurationError(
                 "TensorFlow is not installed, so the local backend cannot run a model", remedy="Run `make setup`."

@@ -13,10 +13,11 @@ from oracle.chain.deployment import account_of, coordinator_address, fee_policy
 from oracle.chain.rpc import Rpc
 from oracle.chain.scanner import Scanner
 from oracle.chain.sender import EthereumReportSender
-from oracle.compute.local import LocalBackend
+from oracle.compute.backends import golem_backend, local_backend
 from oracle.content.images import ChildProcessInspector
 from oracle.content.ipfs import IpfsContentStore
 from oracle.content.spool import DirectorySpool
+from oracle.domain import ServableModel
 from oracle.errors import Retryable, RpcUnavailable, SibylError
 from oracle.pipeline.batcher import BatchLimits
 from oracle.pipeline.clock import ChainClock
@@ -28,7 +29,9 @@ from oracle.pipeline.runner import Runner
 from oracle.pipeline.settler import Settler
 from oracle.pipeline.sweeper import EVERY as SWEEP
 from oracle.pipeline.sweeper import Sweeper
+from oracle.pipeline.trust import TrustedBackend, TrustPolicy
 from oracle.pipeline.worth import Worth
+from oracle.ports import Clock, ComputeBackend, ProviderLedger
 from oracle.settings import Settings
 from oracle.store import SqliteRequestStore
 from oracle.telemetry import logger
@@ -72,17 +75,11 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
         )
         stack.push_async_callback(inspector.close)
         spool = DirectorySpool(settings.spool)
-        backend = LocalBackend(
-            settings.data_dir / "work",
-            workers=settings.workers,
-            threads=settings.worker_threads,
-            max_pixels=settings.image_max_pixels,
-            run_limit=settings.compute_timeout,
-        )
+        clock = ChainClock()
+        backend, prepare = _backend(settings, store.ledger, clock)
         stack.push_async_callback(backend.close)
         await backend.start()
 
-        clock = ChainClock()
         sender = EthereumReportSender(rpc, account, address, chain_id, fee_policy(settings))
         models = ModelCatalogue(
             chain=chain,
@@ -170,7 +167,7 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
         tasks = [asyncio.create_task(keep(duty, idle=idle), name=duty.name) for duty, idle in duties]
         stack.push_async_callback(_cancel, tasks)
         if settings.default_model is not None:
-            warming = asyncio.create_task(_warm_up(settings.default_model, models, backend), name="warm-up")
+            warming = asyncio.create_task(_warm_up(settings.default_model, models, prepare), name="warm-up")
             stack.push_async_callback(_cancel, [warming])
         log.info("the oracle runs", extra={"chain": chain_id, "coordinator": address, "operator": account.address})
 
@@ -182,11 +179,29 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
         yield ended
 
 
-async def _warm_up(model_id: int, models: ModelCatalogue, backend: LocalBackend) -> None:
+def _backend(
+    settings: Settings, ledger: ProviderLedger, clock: Clock
+) -> tuple[ComputeBackend, Callable[[ServableModel], None]]:
+    """The compute backend, and how it is told of a model that will be asked for."""
+    if settings.backend == "local":
+        local = local_backend(settings)
+        return local, local.prepare
+    golem = golem_backend(settings, ledger)
+    trusted = TrustedBackend(
+        golem,
+        ledger=ledger,
+        spool=DirectorySpool(settings.spool / "known"),
+        clock=clock,
+        policy=TrustPolicy(settings.redundancy, settings.known_answers),
+    )
+    return trusted, golem.prepare
+
+
+async def _warm_up(model_id: int, models: ModelCatalogue, prepare: Callable[[ServableModel], None]) -> None:
     """Have the workers load the deployment's own model before anyone asks for it."""
     while True:
         try:
-            backend.prepare(await models.resolve(model_id))
+            prepare(await models.resolve(model_id))
         except Retryable:
             await asyncio.sleep(LOOK)
         except SibylError as error:

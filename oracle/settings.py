@@ -8,15 +8,17 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from eth_utils.address import is_address, to_checksum_address
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -30,9 +32,10 @@ PREFIX = "SIBYL_"
 
 _LOGGING = {"log_level", "log_json"}
 _IMAGES = {"image_max_bytes", "image_max_pixels", "image_checkers", "intake_concurrency", "intake_bytes"}
+_MARKET = {"backend", "redundancy", "known_answers", "golem_workers", "golem_idle_release", "golem_images"}
 _WORK = {"batch_items", "batch_bytes", "batch_linger", "workers", "worker_threads", "compute_timeout", "max_attempts"}
 _PACE = {"scan_span", "rpc_timeout", "deadline_margin", "replace_after", "report_items", "reports_in_flight"}
-TUNING = frozenset({*_LOGGING, *_IMAGES, *_WORK, *_PACE, "test_data"})
+TUNING = frozenset({*_LOGGING, *_IMAGES, *_WORK, *_MARKET, *_PACE, "test_data"})
 """What a stack of this machine takes from the environment (``test_data`` names the folder with real pictures). Never
 where to connect, with which key, or what to pay: those are the stack's own."""
 
@@ -56,6 +59,17 @@ def _read_prices(value: object) -> Mapping[str, Fraction]:
     return prices
 
 
+def _read_node_ids(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    ids = tuple(word.strip().lower() for word in value.split(",") if word.strip())
+    if any(not is_address(word) for word in ids):
+        raise ValueError("node ids expected, separated by commas")
+    return ids
+
+
+Glm = Annotated[Decimal, Field(ge=0, le=10**9)]
+NodeIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_node_ids)]
 TokenPrices = Annotated[dict[str, Any], BeforeValidator(_read_prices)]
 """Checksum address of a token -> ``Fraction`` of wei that its smallest part is worth."""
 
@@ -114,6 +128,30 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=64, description="worker processes of the local backend")
     worker_threads: int = Field(1, ge=1, le=64)
     compute_timeout: Seconds = 120.0
+    backend: Literal["local", "golem"] = Field("local", description="where models run")
+    redundancy: float = Field(0.1, ge=0, le=1, description="share of Golem tasks that two providers compute")
+    known_answers: float = Field(0.1, ge=0, le=1, description="share of Golem tasks with a known answer among them")
+
+    yagna_api_url: str | None = Field(None, description="yagna's REST API; else YAGNA_API_URL")
+    yagna_appkey: SecretStr | None = Field(None, description="prefer yagna_appkey_file, or YAGNA_APPKEY")
+    yagna_appkey_file: Path | None = None
+    payment_network: str | None = Field(None, description="hoodi, polygon ...; else YAGNA_PAYMENT_NETWORK")
+    payment_driver: str | None = Field(None, description="else YAGNA_PAYMENT_DRIVER, else erc20")
+    subnet: str | None = Field(None, description="else YAGNA_SUBNET, else public")
+    gftp_dir: Path | None = Field(None, description="folder of gftp, where it is not on the PATH")
+    golem_images: Path = Field(Path("build/images"), description="folder of the descriptions of provider images")
+    golem_workers: int = Field(3, ge=1, le=100, description="providers at work at once")
+    golem_idle_release: Seconds = Field(120.0, description="an idle provider is kept, and paid, for so long")
+    golem_budget_request: Glm = Field(Decimal("0.01"), description="GLM for one request at most")
+    golem_budget_batch: Glm = Field(Decimal("0.1"), description="GLM for one batch at most")
+    golem_budget_day: Glm = Field(Decimal(10), description="GLM in 24 hours at most")
+    golem_max_start: Glm = Field(Decimal("0.1"), description="GLM that a provider may ask for a start")
+    golem_max_second: Glm = Field(Decimal("0.001"), description="GLM that a provider may ask for a second")
+    golem_max_cpu_second: Glm = Field(
+        Decimal("0.002"), description="GLM that a provider may ask for a processor second"
+    )
+    golem_trusted: NodeIds = Field((), description="providers that are never blocked")
+    golem_banned: NodeIds = Field((), description="providers that get no work")
     max_attempts: int = Field(3, ge=1, le=20)
     deadline_margin: float = Field(
         30.0, gt=0, le=3600, description="time kept for posting before a request's deadline; at least two blocks"

@@ -52,6 +52,7 @@ class Stack:
     chain: Anvil
     oracle: Child
     ipfs: Child | None
+    golem: Child | None
     publisher: LocalAccount
 
     async def failed(self) -> None:
@@ -60,6 +61,8 @@ class Stack:
             asyncio.create_task(self.oracle.ended()): "the oracle",
             asyncio.create_task(self.chain.stopped.wait()): "the chain",
         }
+        if self.golem is not None:
+            waits[asyncio.create_task(self.golem.ended())] = "the Golem network"
         if self.ipfs is not None:
             waits[asyncio.create_task(self.ipfs.ended())] = "the IPFS store"
         try:
@@ -80,8 +83,11 @@ async def run_stack(
     ipfs_api: str | None = None,
     block_time: float | None = None,
     cancel_window: int | None = None,
+    backend: str | None = None,
 ) -> AsyncIterator[Stack]:
     """Bring everything up below ``data_dir``, in order, and take it down again, in reverse.
+
+    ``backend`` is "golem", "local", or None for the first where this machine can run it and else the second.
 
     ``ipfs_api`` is the multiaddr of a Kubo to use instead of the store that ships with us; ``block_time`` and
     ``cancel_window`` in seconds. A folder that was used before goes on where it stopped, with the cancel window that it
@@ -117,10 +123,12 @@ async def run_stack(
             listens = await ipfs.start(within=READY_SECONDS)
             addresses = {"ipfs_api": listens["rpc"], "gateway_url": listens["gateway"]}
 
-        await _deploy(data_dir, chain, addresses, cancel_window, progress)
+        golem, market = await _golem(data_dir, backend, stack, progress)
+        await _deploy(data_dir, chain, {**addresses, **market}, cancel_window, progress)
         settings = load_local_settings(data_dir)
 
-        progress("starting the oracle and its worker (the worker loads TensorFlow)")
+        workers = "its worker (which loads TensorFlow)" if golem is None else "its requestor"
+        progress(f"starting the oracle and {workers}")
         oracle = Child(
             "the oracle",
             [sys.executable, "-m", "oracle.cli", "oracle", "--data-dir", str(data_dir)],
@@ -129,7 +137,52 @@ async def run_stack(
         )
         stack.push_async_callback(oracle.close)
         await oracle.start(within=READY_SECONDS)
-        yield Stack(settings, chain, oracle, ipfs, dev_account(PUBLISHER))
+        yield Stack(settings, chain, oracle, ipfs, golem, dev_account(PUBLISHER))
+
+
+async def _golem(
+    data_dir: Path, backend: str | None, stack: AsyncExitStack, progress: Progress
+) -> tuple[Child | None, dict[str, Any]]:
+    """The Golem network of this machine and the settings that lead to it; the local backend where it cannot be."""
+    local = {"backend": "local"}
+    if (backend or os.environ.get("SIBYL_BACKEND")) == "local":
+        return None, local
+    try:
+        images = await asyncio.to_thread(provider_images, progress)
+        progress("starting the Golem network: yagna, three providers, a chain to pay them on")
+        golem = Child(
+            "the Golem network",
+            [sys.executable, "-m", "oracle.devnet.golem", "--data", str(data_dir / "golem"), "--image", *images],
+            log=data_dir / "logs" / "golem.log",
+            environment=local_environment(),
+        )
+        stack.push_async_callback(golem.close)
+        ready = await golem.start(within=READY_SECONDS)
+    except ConfigurationError as error:
+        if backend == "golem":
+            raise
+        progress(f"no Golem network here: {error}; the model runs in a worker process instead")
+        return None, local
+    return golem, {
+        "backend": "golem",
+        "golem_images": str(Path(images[0]).parent),
+        **{name: ready[name] for name in ("yagna_api_url", "yagna_appkey_file", "payment_network", "payment_driver")},
+        **{name: ready[name] for name in ("subnet", "gftp_dir", "settlement_rpc", "settlement_token")},
+    }
+
+
+def provider_images(progress: Progress) -> list[str]:
+    """The descriptions of the provider images of the built-in models, built where they are missing.
+
+    Raises ConfigurationError.
+    """
+    from provider_images.builder import BuilderError, build_image
+
+    try:
+        progress("building the provider image (the first time half a minute)")
+        return [str(build_image("mnist").descriptor)]
+    except BuilderError as error:
+        raise ConfigurationError(f"the provider image cannot be built: {error}", remedy=error.remedy) from error
 
 
 def _claim(data_dir: Path) -> None:

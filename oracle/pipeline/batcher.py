@@ -13,7 +13,8 @@ from oracle.ports import RequestRow
 class BatchLimits:
     """The rules: members and bytes a batch, seconds to wait for company, seconds kept before a deadline.
 
-    A request with less than ``urgent`` seconds to its deadline runs alone.
+    A request with less than ``urgent`` seconds to its deadline runs alone while there is a place for each of these;
+    ``urgent`` is at most ``slack``.
     """
 
     items: int = 16
@@ -48,14 +49,18 @@ def plan_batches(
     long the backend has been idle beside waiting work. A partial batch closes when its oldest member's slack has run
     out, or the backend is idle and nothing of that model is coming (or has been waited for long enough). A request
     that was in a batch which failed is run alone, so that one bad picture cannot fail its neighbours twice, and so is
-    one whose deadline is so near that the time it leaves for a batch could be too short for its neighbours.
+    one whose deadline is so near that the time it leaves for a batch could be too short for its neighbours. But when
+    more are that near than there are places, they are batched like all others: one by one they would hold every place
+    until those behind them are as near, and an oracle that was once late would stay late for ever.
     """
     groups: dict[int, list[RequestRow]] = defaultdict(list)
     planned: list[PlannedBatch] = []
+    near = [row for row in ready if not row.attempts and row.request.deadline - now < limits.urgent]
+    apart = {row.request_id for row in near} if len(near) <= slots else set()
     for row in ready:
         if row.attempts:
             planned.append(PlannedBatch(row.request.model_id, (row,), "alone"))
-        elif row.request.deadline - now < limits.urgent:
+        elif row.request_id in apart:
             planned.append(PlannedBatch(row.request.model_id, (row,), "urgent"))
         else:
             groups[row.request.model_id].append(row)

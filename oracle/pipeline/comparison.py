@@ -35,8 +35,7 @@ def _first_alike(left: ItemResult, right: ItemResult) -> bool:
         return True
     here = {score.index: score.probability for score in left.labels}
     there = {score.index: score.probability for score in right.labels}
-    # A class that is not named has at most the probability of the last one that is: where all that are named tie, so may
-    # it.
+    # A class that is not named has at most the probability of the last one named: where all of those tie, so may it.
     return (
         here[mine] - here.get(others, left.labels[-1].probability) <= TIE
         and there[others] - there.get(mine, right.labels[-1].probability) <= TIE

@@ -8,6 +8,7 @@ with warnings.catch_warnings():
     import yapapi  # noqa: F401
 
 from oracle.compute.golem.backend import GolemBackend
+from oracle.compute.golem.connection import check_connection
 from oracle.compute.golem.terms import GolemTerms, Image, read_images
 
-__all__ = ["GolemBackend", "GolemTerms", "Image", "read_images"]
+__all__ = ["GolemBackend", "GolemTerms", "Image", "check_connection", "read_images"]
