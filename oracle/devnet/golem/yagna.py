@@ -128,13 +128,15 @@ class Yagna:
         (self._folder / _BUS).unlink(missing_ok=True)
         identities = self._read()
         self.api_url = f"http://{_HOST}:{_free_port()}"
-        rest = Rest(self.api_url, identities.requestor.app_key)
 
         async def ready() -> bool:
+            rest = Rest(self.api_url, identities.requestor.app_key)
             try:
                 await rest.get("/me")
             except (RestUnavailable, RestRefused):
                 return False
+            finally:
+                await rest.close()
             return True
 
         self._process = Kept(
@@ -147,10 +149,7 @@ class Yagna:
             ready=ready,
             stop=signal.SIGINT,
         )
-        try:
-            await self._process.start(within=READY_SECONDS)
-        finally:
-            await rest.close()
+        await self._process.start(within=READY_SECONDS)
 
     def _environment(self, identities: Identities) -> Mapping[str, str]:
         return {

@@ -1,0 +1,407 @@
+"""The real yagna and our providers on one machine, asked through the real yapapi."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import pytest_asyncio
+from eth_abi.abi import encode
+from eth_hash.auto import keccak
+from tiny_image import make_image
+
+from oracle.chain.rpc import Rpc
+from oracle.devnet.child import Child
+from oracle.devnet.golem.pricing import activity_cost, read_terms
+from oracle.devnet.golem.rest import Rest
+from oracle.devnet.golem.settlement import glm_balance
+from oracle.devnet.golem.yagna import Yagna, find_yagna
+from oracle.errors import SibylError
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.asyncio(loop_scope="module"),
+    # yapapi leaves its own pipes to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+READY_SECONDS = 60.0
+SETTLED_SECONDS = 25.0
+
+
+@dataclass
+class Network:
+    """The child that is the network, and what it said when it was ready."""
+
+    child: Child
+    data: Path
+    ready: Mapping[str, Any]
+    digest: str
+
+    def rest(self, name: str) -> Rest:
+        """yagna in the name of a provider, or of the requestor."""
+        known = json.loads(Path(self.ready["identities_file"]).read_text())
+        identity = known["requestor"] if name == "requestor" else known["providers"][name]
+        return Rest(self.ready["yagna_api_url"], identity["app_key"])
+
+    async def get(self, name: str, path: str) -> Any:
+        rest = self.rest(name)
+        try:
+            return await rest.get(path)
+        finally:
+            await rest.close()
+
+    async def invoices(self, name: str) -> list[dict[str, Any]]:
+        return list(await self.get(name, "/payment-api/v1/invoices"))
+
+    def node_id(self, name: str) -> str:
+        return next(str(one["node_id"]) for one in self.ready["providers"] if one["name"] == name)
+
+    def pid(self, name: str) -> int:
+        return int((self.data / "pids" / name).read_text())
+
+    async def balance(self, name: str) -> int:
+        node_id = self.ready["requestor"] if name == "requestor" else self.node_id(name)
+        return await glm_balance(self.ready["settlement_rpc"], self.ready["settlement_token"], node_id)
+
+
+@asynccontextmanager
+async def started(data: Path, descriptor: Path, *options: str) -> AsyncIterator[Network]:
+    command = [sys.executable, "-m", "oracle.devnet.golem", "--data", str(data), "--image", str(descriptor), *options]
+    child = Child("the Golem network", command, log=data / "network.log", environment=os.environ)
+    ready = await child.start(within=READY_SECONDS)
+    try:
+        yield Network(child, data, ready, json.loads(descriptor.read_text())["sha3_224"])
+    finally:
+        await child.close()
+
+
+@pytest.fixture(scope="module")
+def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_image(tmp_path_factory.mktemp("image")).descriptor
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def network(tmp_path_factory: pytest.TempPathFactory, descriptor: Path) -> AsyncIterator[Network]:
+    async with started(tmp_path_factory.mktemp("network"), descriptor) as running:
+        yield running
+
+
+@dataclass
+class Job:
+    """What a task gave, and who did it."""
+
+    provider: str
+    output: bytes
+
+
+Script = Callable[[Any, Any], Awaitable[Any]]
+
+
+async def run_tasks(
+    network: Network,
+    number: int,
+    command: str,
+    *,
+    workers: int = 3,
+    started: Callable[[str], None] = lambda _: None,
+) -> list[Job]:
+    """Upload bytes, run a shell command on them, download what it wrote, for so many tasks."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+        from yapapi import Golem, Task
+        from yapapi.payload import vm
+
+    async def work(context: Any, tasks: Any) -> AsyncIterator[Any]:
+        async for task in tasks:
+            got: list[bytes] = []
+
+            async def keep(data: bytes, into: list[bytes] = got) -> None:
+                into.append(data)
+
+            script = context.new_script(timeout=timedelta(seconds=60))
+            script.upload_bytes(content(task.data), "/golem/work/in")
+            script.run("/bin/sh", "-c", command)
+            script.download_bytes("/golem/work/out", keep)
+            started(context.provider_name)
+            yield script
+            task.accept_result(Job(context.provider_name, got[0]))
+
+    package = vm._VmPackage(
+        image_url=f"hash:sha3:{network.digest}:http://127.0.0.1:1/tiny.gvmi",
+        constraints=vm._VmConstraints(0.5, 1.0, 1, []),
+    )
+    environment = {
+        "YAGNA_API_URL": network.ready["yagna_api_url"],
+        "YAGNA_APPKEY": Path(network.ready["yagna_appkey_file"]).read_text().strip(),
+        "PATH": f"{network.ready['gftp_dir']}:{os.environ['PATH']}",
+    }
+    before = dict(os.environ)
+    os.environ.update(environment)
+    jobs: list[Job] = []
+    try:
+        async with Golem(
+            budget=1.0,
+            subnet_tag=network.ready["subnet"],
+            payment_driver=network.ready["payment_driver"],
+            payment_network=network.ready["payment_network"],
+        ) as golem:
+            tasks = [Task(data=index) for index in range(number)]
+            async for task in golem.execute_tasks(
+                work, tasks, payload=package, max_workers=workers, timeout=timedelta(minutes=10)
+            ):
+                jobs.append(task.result)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return jobs
+
+
+def content(index: int) -> bytes:
+    return f"picture {index} ".encode() * 20_000
+
+
+def digests(jobs: Sequence[Job]) -> set[str]:
+    return {job.output.split()[0].decode() for job in jobs}
+
+
+def expected(number: int) -> set[str]:
+    return {sha256(content(index)).hexdigest() for index in range(number)}
+
+
+async def until(condition: Callable[[], Awaitable[bool]], within: float, what: str) -> None:
+    give_up = time.monotonic() + within
+    while not await condition():
+        assert time.monotonic() < give_up, what
+        await asyncio.sleep(0.2)
+
+
+HASH = "sha256sum /golem/work/in > /golem/work/out"
+
+
+async def test_given_three_providers_when_tasks_run_then_results_are_right_and_everybody_is_paid(
+    network: Network,
+) -> None:
+    jobs = await run_tasks(network, 6, f"sleep 2; {HASH}")
+    assert digests(jobs) == expected(6)
+    assert {job.provider for job in jobs} == {"ada", "boole", "curie"}
+
+    terms = read_terms(network.data / "providers.json")
+    for name in ("ada", "boole", "curie"):
+
+        async def settled(name: str = name) -> bool:
+            return all(invoice["status"] == "SETTLED" for invoice in await network.invoices(name))
+
+        await until(settled, SETTLED_SECONDS, f"{name} was not paid in time")
+        (invoice,) = await network.invoices(name)
+        amount = Decimal(invoice["amount"])
+        assert await network.balance(name) == int(amount * 10**18)
+        notes = await network.get(name, "/payment-api/v1/debitNotes")
+        used = next(note["usageCounterVector"] for note in notes)
+        assert amount == activity_cost(terms[name].coefficients, used) > 0
+        (payment,) = await network.get(name, "/payment-api/v1/payments?timeout=0")
+        assert Decimal(payment["amount"]) == amount
+    paid = sum([await network.balance(name) for name in ("ada", "boole", "curie")])
+    assert await network.balance("requestor") == 1000 * 10**18 - paid
+
+
+async def test_given_a_provider_that_is_killed_in_the_middle_then_no_task_is_lost_and_its_work_is_billed(
+    network: Network,
+) -> None:
+    killed: list[tuple[str, int, list[psutil.Process]]] = []
+
+    def kill_first(name: str) -> None:
+        if not killed:
+            pid = network.pid(name)
+            killed.append((name, pid, []))
+            asyncio.get_running_loop().call_later(1.5, kill, name, pid)
+
+    def kill(name: str, pid: int) -> None:
+        killed[0][2].extend(psutil.Process(pid).children(recursive=True))
+        os.kill(pid, signal.SIGKILL)
+
+    before = {name: len(await network.invoices(name)) for name in ("ada", "boole", "curie")}
+    began = time.monotonic()
+    jobs = await run_tasks(network, 3, f"sleep 3; {HASH}", started=kill_first)
+    took = time.monotonic() - began
+
+    assert digests(jobs) == expected(3)
+    assert took < 30, took
+    ((name, pid, sandbox),) = killed
+    assert sandbox, "nothing ran in a sandbox when it was killed"
+    assert not any(process.is_running() for process in sandbox)
+    assert network.pid(name) != pid
+    invoices = await network.invoices(name)
+    assert len(invoices) > before[name]
+    assert all(Decimal(invoice["amount"]) > 0 for invoice in invoices)
+
+
+async def owed(network: Network) -> dict[str, int]:
+    """What providers have accepted invoices for and was not paid yet, in the token's smallest part."""
+    debts = {}
+    for name in ("ada", "boole", "curie"):
+        open_invoices = [one for one in await network.invoices(name) if one["status"] == "ACCEPTED"]
+        debts[name] = sum(int(Decimal(invoice["amount"]) * 10**18) for invoice in open_invoices)
+    return debts
+
+
+async def all_settled(network: Network) -> bool:
+    return not any((await owed(network)).values())
+
+
+async def test_given_a_daemon_that_is_killed_after_acceptance_when_it_is_back_then_it_pays_once(
+    network: Network,
+) -> None:
+    await until(lambda: all_settled(network), SETTLED_SECONDS, "an earlier debt was not paid")
+    await run_tasks(network, 1, HASH, workers=1)
+    before = {name: await network.balance(name) for name in ("ada", "boole", "curie")}
+    debts = await owed(network)
+    assert any(debts.values())
+    pid = network.pid("yagna")
+    os.kill(pid, signal.SIGKILL)
+
+    async def back() -> bool:
+        return network.pid("yagna") != pid and await answers(network)
+
+    await until(back, 30, "yagna was not started again")
+    await until(lambda: all_settled(network), SETTLED_SECONDS, "the debt was not paid after the restart")
+    after = {name: await network.balance(name) for name in before}
+    assert {name: after[name] - before[name] for name in before} == debts
+
+
+async def answers(network: Network) -> bool:
+    try:
+        await network.get("requestor", "/me")
+    except SibylError:
+        return False
+    return True
+
+
+async def test_given_an_empty_wallet_when_it_is_filled_again_then_the_debt_is_paid(network: Network) -> None:
+    wallet = await network.balance("requestor")
+    emptied: list[asyncio.Task[None]] = []
+    jobs = await run_tasks(
+        network, 1, HASH, workers=1, started=lambda _: emptied.append(asyncio.create_task(set_wallet(network, 0)))
+    )
+    await asyncio.gather(*emptied)
+    (job,) = jobs
+    assert await network.balance("requestor") == 0
+
+    async def noticed() -> bool:
+        return "InsufficientToken" in await driver_status(network)
+
+    await until(noticed, 30, "the payment driver did not notice the empty wallet")
+    debts = await owed(network)
+    assert debts[job.provider] > 0
+    before = await network.balance(job.provider)
+
+    await set_wallet(network, wallet)
+    await until(lambda: all_settled(network), SETTLED_SECONDS, "the debt was not paid from the filled wallet")
+    assert await network.balance(job.provider) == before + debts[job.provider]
+    assert await network.balance("requestor") == wallet - debts[job.provider]
+
+
+async def set_wallet(network: Network, amount: int) -> None:
+    """Write the requestor's balance into the token's storage: no transaction of its own disturbs the driver."""
+    slot = keccak(encode(["address", "uint256"], [network.ready["requestor"], 0]))
+    rpc = Rpc(network.ready["settlement_rpc"])
+    try:
+        word = "0x" + amount.to_bytes(32, "big").hex()
+        await rpc.call("anvil_setStorageAt", [network.ready["settlement_token"], "0x" + slot.hex(), word])
+    finally:
+        await rpc.close()
+
+
+async def driver_status(network: Network) -> str:
+    yagna = Yagna(network.data / "yagna", log=Path(os.devnull), pid_file=Path(os.devnull))
+    process = await asyncio.create_subprocess_exec(
+        *("yagna", "payment", "driver", "status", "--network", "hoodi", "--json"),
+        executable=str(find_yagna()),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=yagna.command_environment(),
+        cwd=network.data / "yagna",
+    )
+    out, err = await process.communicate()
+    return (out + err).decode()
+
+
+PARENT = """
+import asyncio, os, sys
+from pathlib import Path
+from oracle.devnet.child import Child
+
+async def main():
+    data = Path(sys.argv[1])
+    command = [sys.executable, "-m", "oracle.devnet.golem", "--data", sys.argv[1], "--image", sys.argv[2]]
+    child = Child("the network", [*command, "--providers", "1"], log=data / "network.log", environment=os.environ)
+    ready = await child.start(within=60)
+    import json
+    print(json.dumps(dict(ready)), flush=True)
+    print(child.pid, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def spare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder for networks that are killed."""
+    return tmp_path_factory.mktemp("spare")
+
+
+@pytest.mark.parametrize("victim", ["parent", "network"])
+async def test_given_a_job_that_runs_when_the_network_or_its_parent_is_killed_then_nothing_is_left_behind(
+    spare: Path, descriptor: Path, victim: str
+) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PARENT, str(spare), str(descriptor)), stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    ready = json.loads(await asyncio.wait_for(parent.stdout.readline(), READY_SECONDS))
+    child_pid = int(await parent.stdout.readline())
+    network = Network(
+        Child("unused", [], log=Path(os.devnull)), spare, ready, json.loads(descriptor.read_text())["sha3_224"]
+    )
+    running = asyncio.Event()
+    job = asyncio.create_task(
+        run_tasks(network, 1, "touch /golem/work/out; sleep 300", workers=1, started=lambda _: running.set())
+    )
+    await asyncio.wait_for(running.wait(), 30)
+    family = psutil.Process(parent.pid).children(recursive=True)
+
+    async def in_sandbox() -> bool:
+        family[:] = psutil.Process(parent.pid).children(recursive=True)
+        return any("sleep" in process.name() for process in family)
+
+    await until(in_sandbox, 10, "the job does not run")
+    os.kill(parent.pid if victim == "parent" else child_pid, signal.SIGKILL)
+
+    async def gone() -> bool:
+        return not any(
+            process.is_running() and process.status() != "zombie" for process in family if process.pid != parent.pid
+        )
+
+    await until(gone, 20, f"still there: {[process for process in family if process.is_running()]}")
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
+    if victim == "network":
+        parent.kill()
+    await parent.wait()
