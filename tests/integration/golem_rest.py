@@ -136,6 +136,7 @@ def states(results: Sequence[Mapping[str, Any]]) -> list[str]:
 @asynccontextmanager
 async def world(directory: Path, *providers: ProviderDouble, **how: Any) -> AsyncIterator[tuple[YagnaDouble, Any]]:
     """A double, and a function that makes a requestor of one of its keys."""
+    how.setdefault("patience", 0.02)
     async with YagnaDouble(directory / "yagna", providers, **how) as yagna, aiohttp.ClientSession() as session:
 
         def requestor(key: str = yagna.app_key) -> RestRequestor:

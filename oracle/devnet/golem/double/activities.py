@@ -16,6 +16,8 @@ from oracle.devnet.golem.double.pulse import Pulse
 from oracle.devnet.golem.double.spool import Spool
 
 _DEFAULT_WAIT = 5.0
+_LOOK = 0.75
+"""After so many seconds yagna looks again whether an activity has begun or ended; its first look is too early."""
 
 
 class Worker(Host, Protocol):
@@ -64,7 +66,6 @@ class Activities:
         id_ = self._ids.activity()
         activity = Activity(id_, agreement, host, self._directory / id_, self._spool, self._clock, self._pulse)
         self._activities[id_] = activity
-        activity.start()
         return activity
 
     def hire(self, worker: Worker, node_id: str) -> None:
@@ -90,6 +91,7 @@ class Activities:
         if activity is None:
             await asyncio.sleep(max(0.0, wait - (time.monotonic() - began)))
             raise Refusal(408, "Timeout")
+        await asyncio.sleep(_LOOK * self._patience)
         return activity
 
     async def destroy(self, requestor: str, activity_id: str) -> None:
@@ -100,13 +102,14 @@ class Activities:
             await asyncio.sleep(_DEFAULT_WAIT * self._patience)
             raise Refusal(408, "Timeout")
         await worker.end_activity(activity)
+        await asyncio.sleep(_LOOK * self._patience)
 
     async def execute(self, requestor: str, activity_id: str, text: object) -> str:
         """Queue a script; the id of its batch. Raises Refusal."""
         activity = self._reachable(self.activity(requestor, activity_id))
         if not isinstance(text, str):
             raise Refusal(400, "Json deserialize error: missing field `text`")
-        return (await activity.submit(self._ids.activity(), text)).id
+        return activity.submit(self._ids.activity(), text).id
 
     async def results(
         self, requestor: str, activity_id: str, batch_id: str, seconds: float, index: int | None
@@ -146,7 +149,9 @@ class Activities:
 
     def usage(self, requestor: str, activity_id: str) -> dict[str, Any]:
         """Counters in the order of the offer's usage vector. Raises Refusal."""
-        activity = self._reachable(self.activity(requestor, activity_id))
+        activity = self.activity(requestor, activity_id)
+        if activity.lost is not None:
+            raise Refusal(500, activity.lost)
         return {"currentUsage": list(activity.usage), "timestamp": int(time.time())}
 
     def activity(self, requestor: str, activity_id: str) -> Activity:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shlex
 import shutil
@@ -85,8 +84,8 @@ class Activity:
         self._host, self._spool, self._clock, self._pulse = host, spool, clock, pulse
         self._began = time.monotonic()
         self._ended: float | None = None
-        self._queue: asyncio.Queue[Batch] = asyncio.Queue()
-        self._worker: asyncio.Task[None] | None = None
+        self._pending: str | None = None
+        self._running: set[asyncio.Task[None]] = set()
         directory.mkdir(parents=True)
 
     @property
@@ -99,15 +98,13 @@ class Activity:
         """Seconds since it was created, and seconds of processor."""
         return (self._ended or time.monotonic()) - self._began, self.cpu_seconds
 
-    def start(self) -> None:
-        """Begin to take batches."""
-        self._worker = asyncio.create_task(self._work())
-
-    async def submit(self, id_: str, text: str) -> Batch:
-        """Queue a batch. Raises Refusal."""
+    def submit(self, id_: str, text: str) -> Batch:
+        """Begin a batch. Raises Refusal."""
         batch = Batch(id_, _parse(text))
         self.batches[id_] = batch
-        await self._queue.put(batch)
+        task = asyncio.create_task(self._work(batch))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         return batch
 
     async def end(self, *, lost: str | None = None, reason: str | None = None, message: str | None = None) -> None:
@@ -118,23 +115,19 @@ class Activity:
         if lost is None:
             self.state = "Terminated"
             self.reason, self.message = reason or self.reason, message or self.message
-        worker, self._worker = self._worker, None
-        if worker is not None and worker is not asyncio.current_task():
-            worker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await worker
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
         await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
         self._pulse.beat()
 
-    async def _work(self) -> None:
-        while True:
-            batch = await self._queue.get()
-            for index, command in enumerate(batch.commands):
-                result = await self._result(index, command, last=index == len(batch.commands) - 1)
-                batch.results.append(result)
-                self._pulse.beat()
-                if result["isBatchFinished"]:
-                    break
+    async def _work(self, batch: Batch) -> None:
+        for index, command in enumerate(batch.commands):
+            result = await self._result(index, command, last=index == len(batch.commands) - 1)
+            batch.results.append(result)
+            self._pulse.beat()
+            if result["isBatchFinished"]:
+                break
 
     async def _result(self, index: int, command: Mapping[str, Any], *, last: bool) -> dict[str, Any]:
         name, body = next(iter(command.items()))
@@ -156,28 +149,44 @@ class Activity:
         }
 
     async def _execute(self, name: str, body: Mapping[str, Any]) -> RunResult:
-        self._check(name)
-        match name:
-            case "deploy":
-                await self._meet(Moment.DEPLOY, "")
-                self.state = "Deployed"
-            case "start":
-                await self._meet(Moment.START, "")
-                self.state = "Ready"
-            case "run":
-                return await self._run([body["entry_point"], *body.get("args", [])])
-            case "transfer":
-                await self._transfer(body["from"], body["to"])
-            case "terminate":
-                await asyncio.to_thread(shutil.rmtree, self.directory)
-                self.directory.mkdir()
-                self.state = "Initialized"
+        if name == "terminate":
+            await self._reset()
+            return RunResult()
+        self._pending = self._next_state(name)
+        try:
+            match name:
+                case "deploy":
+                    await self._meet(Moment.DEPLOY, "")
+                case "start":
+                    await self._meet(Moment.START, "")
+                case "transfer":
+                    await self._transfer(body["from"], body["to"])
+                case _:
+                    return await self._run([body["entry_point"], *body.get("args", [])])
+            self.state = self._pending
+        finally:
+            self._pending = None
         return RunResult()
 
-    def _check(self, command: str) -> None:
+    async def _reset(self) -> None:
+        others = [task for task in self._running if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.to_thread(shutil.rmtree, self.directory)
+        self.directory.mkdir()
+        self.state = "Initialized"
+
+    def _next_state(self, command: str) -> str:
+        if self._pending is not None:
+            raise _Failed(-1, f"Busy: {self.state}, {self._pending}")
         match self.state, command:
-            case (_, "terminate") | ("Initialized", "deploy") | ("Deployed", "start") | ("Ready", "run" | "transfer"):
-                return
+            case "Initialized", "deploy":
+                return "Deployed"
+            case "Deployed", "start":
+                return "Ready"
+            case "Ready", "run" | "transfer":
+                return "Ready"
             case "Initialized", _:
                 raise _Failed(-1, "State error: Activity is initialized - deploy() command is expected now")
             case "Deployed", _:
@@ -215,8 +224,10 @@ class Activity:
                 data = deed.alter(data)
             into.parent.mkdir(parents=True, exist_ok=True)
             await asyncio.to_thread(into.write_bytes, data)
-        except (OSError, LookupError) as error:
-            raise _Failed(-1, f"Transfer error: {error}") from error
+        except OSError as error:
+            raise _Failed(-1, f"IO error: {error.strerror}") from error
+        except LookupError as error:
+            raise _Failed(-1, str(error.args[0])) from error
 
     def _volume_path(self, path: str) -> Path:
         if not path.startswith("/"):

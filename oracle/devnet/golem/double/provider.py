@@ -148,7 +148,7 @@ class ProviderDouble:
         """End every running activity."""
         for activity in self._activities():
             await activity.end(reason=reason, message=message)
-            await self._send_debit_note(activity)
+            self._network.spawn(self._close_books(activity))
 
     def terminate_agreements(self, message: str = "Agreement broken by the provider") -> None:
         """End every agreement."""
@@ -250,13 +250,16 @@ class ProviderDouble:
         return activity
 
     async def end_activity(self, activity: Activity) -> None:
-        """Destroy an exe-unit on request and send its last debit note."""
+        """Destroy an exe-unit on request; its last debit note follows."""
         if self.alive and (activity.alive or activity.state != "Terminated"):
             await activity.end()
-            # Where an interval was agreed, a note before its time would break the agreement.
-            if NOTE_INTERVAL not in activity.agreement.offered.terms.properties:
-                await self._send_debit_note(activity)
-            self._network.spawn(self._break_when_idle(activity.agreement))
+            self._network.spawn(self._close_books(activity))
+
+    async def _close_books(self, activity: Activity) -> None:
+        # Where an interval was agreed, a note before its time would break the agreement.
+        if NOTE_INTERVAL not in activity.agreement.offered.terms.properties:
+            await self._send_debit_note(activity)
+        await self._break_when_idle(activity.agreement)
 
     def take(self, moment: Moment, detail: str) -> Deed | None:
         """A moment has come; what is planned for it."""

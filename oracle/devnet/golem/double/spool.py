@@ -42,9 +42,9 @@ class Spool:
         scheme, _, rest = url.partition("://")
         name = rest.rpartition("/")[2]
         if scheme != "gftp":
-            raise LookupError(f"unsupported scheme: {scheme}")
+            raise LookupError(f"Transfer error: unsupported scheme: {scheme}")
         if not name.isalnum() or not (self._directory / name).is_file():
-            raise LookupError("file not published")
+            raise LookupError(f"Transfer error: file not published: {url}")
         return Path((self._directory / name).read_text())
 
 

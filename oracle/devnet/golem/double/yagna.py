@@ -41,7 +41,8 @@ class YagnaDouble:
 
     ``directory``: folders of activities and the spool of file transfers, removed at the end. ``keys``: app keys and
     the name of the identity behind each. ``funds``: GLM that each identity owns. ``patience`` scales the seconds for
-    which a call waits for a provider that does not answer (15 for an agreement, 5 for an activity); polls keep theirs.
+    which a call waits for a provider (15 for an agreement, 5 for an activity, 0.75 for its begin and end); polls keep
+    theirs.
     """
 
     payment_driver = "erc20"
