@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m provider_images.builder", description=__doc__)
     parser.add_argument("family", help="a folder of provider_images with an image.json")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the image and its descriptor")
-    parser.add_argument("--force", action="store_true", help="build anew, with the distribution's newest packages")
+    parser.add_argument("--force", action="store_true", help="build anew, with the distribution's packages of today")
     parser.add_argument("--list", action="store_true", help="print every file of the image")
     parser.add_argument("--unpack", type=Path, metavar="DIR", help="check the image and unpack it into a new folder")
     options = parser.parse_args(arguments)

@@ -27,23 +27,23 @@ _LOCK_LIMIT = 300.0  # seconds to wait for another build
 def build_image(family: str, out: Path = IMAGES, *, force: bool = False) -> BuiltImage:
     """Build a family's image into ``out``, or return the one that lies there when nothing it is made of has changed.
 
-    ``force`` builds anew, with the newest packages of the distribution. Raises HostUnsupported where that takes Docker,
-    BuilderError when it fails.
+    ``force`` builds anew, with the distribution's packages as they stood within the last day. Raises HostUnsupported
+    where building takes Docker, BuilderError when it fails.
     """
     recipe = Recipe.of(family)
-    out.mkdir(parents=True, exist_ok=True)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with _alone(CACHE / "lock"):
-        stamp = out / f"{family}.stamp"
-        inputs = _inputs(recipe)
-        if not force and (image := _built(out / f"{family}.json", stamp, inputs)):
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with _alone(CACHE / "lock"):
+            stamp = out / f"{family}.stamp"
+            inputs = _inputs(recipe)
+            image = None if force else _built(out / f"{family}.json", stamp, inputs)
+            if image is None:
+                image = _build(recipe, out)
+                stamp.write_text(inputs, encoding="utf-8")
             return image
-        try:
-            image = _build(recipe, out)
-        except OSError as error:
-            raise BuilderError(f"the image cannot be built: {error}", remedy="See to the disk; then again.") from error
-        stamp.write_text(inputs, encoding="utf-8")
-        return image
+    except OSError as error:
+        raise BuilderError(f"the image cannot be built: {error}", remedy="See to the disk, then try again.") from error
 
 
 def _build(recipe: Recipe, out: Path) -> BuiltImage:

@@ -5,11 +5,13 @@ Sources, keys and proxies are the machine's; nothing of the machine is changed.
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,14 +66,16 @@ class Packages:
         return [found[name] for name in names]
 
     def unpack_tree(self, names: Sequence[str], target: Path) -> None:
-        """Unpack packages as they are into a folder, which appears complete or not at all. Raises BuilderError."""
-        unfinished = target.with_name(f"{target.name}.part")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        for package in self.fetch(names):
-            run(["dpkg-deb", "--extract", package.path, unfinished], within=_WITHIN)
-        shutil.rmtree(target, ignore_errors=True)
-        unfinished.rename(target)
+        """Unpack packages as they are into a new folder, which appears complete or not at all. Raises BuilderError."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+            unfinished = Path(folder, "tree")
+            unfinished.mkdir()
+            for package in self.fetch(names):
+                run(["dpkg-deb", "--extract", package.path, unfinished], within=_WITHIN)
+            # Another process may have been faster; what it made is the same.
+            with contextlib.suppress(OSError):
+                unfinished.rename(target)
 
     def _locate(self, line: str) -> Package:
         """Read a line of ``--print-uris``: the address, name_version_architecture.deb, its size, its hash."""
@@ -87,10 +91,10 @@ class Packages:
         check_host()
         lists = self._folder / "lists"
         stamp = self._folder / "updated"
-        if stamp.exists() and time.time() - stamp.stat().st_mtime < _FRESH:
-            return
         for folder in (lists / "partial", self._folder / "archives" / "partial", self._folder / "nothing"):
             folder.mkdir(parents=True, exist_ok=True)
+        if stamp.exists() and time.time() - stamp.stat().st_mtime < _FRESH:
+            return
         (self._folder / "status").touch()
         self._write_configuration()
         try:

@@ -59,7 +59,10 @@ def read_trailer(image: Path) -> dict[str, Any]:
         raise BuilderError(f"{image} cannot be read: {error.strerror}", remedy="Build or download it again.") from error
     if zlib.crc32(text) != expected:
         raise BuilderError(f"the trailer of {image} is damaged", remedy="Build or download it again.")
-    config: dict[str, Any] = json.loads(text)
+    try:
+        config: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise BuilderError(f"the trailer of {image} is not JSON", remedy="Build or download it again.") from error
     return config
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from provider_images.builder.commands import run
 from provider_images.builder.debian import Packages
+from provider_images.builder.errors import BuilderError, HostUnsupported
 from provider_images.builder.places import CACHE, TOOLS
 
 _PACKAGES = ("squashfs-tools", "liblzo2-2", "liblz4-1", "liblzma5", "libzstd1", "zlib1g")
@@ -25,8 +26,9 @@ def make_squashfs(root: Path, target: Path) -> None:
     run(
         [
             *(command, root, target),
-            # xz is the smallest of what Golem's virtual machines read.
-            *("-comp", "xz", "-b", "1M"),
+            # xz is the smallest of what Golem's virtual machines read. Larger blocks would save 1.4 MB more, and take
+            # half as long again to pack.
+            *("-comp", "xz", "-b", "256K"),
             *("-all-root", "-all-time", _DATE, "-mkfs-time", _DATE),
             *("-no-xattrs", "-no-exports", "-noappend", "-no-progress", "-quiet"),
         ],
@@ -45,7 +47,7 @@ def unpack_squashfs(image: Path, target: Path) -> None:
 def list_squashfs(image: Path) -> str:
     """Every file with mode, owner, size and date. Raises BuilderError."""
     command, environment = _tool("unsquashfs")
-    return run([command, "-UTC", "-lls", image], within=_WITHIN, environment=environment)
+    return run([command, "-UTC", "-dest", "", "-lls", image], within=_WITHIN, environment=environment)
 
 
 def _tool(name: str) -> tuple[Path, Mapping[str, str]]:
@@ -55,5 +57,8 @@ def _tool(name: str) -> tuple[Path, Mapping[str, str]]:
         return Path(found), {}
     tool = TOOLS / "usr" / "bin" / name
     if not tool.exists():
-        Packages(CACHE / "apt").unpack_tree(_PACKAGES, TOOLS)
+        try:
+            Packages(CACHE / "apt").unpack_tree(_PACKAGES, TOOLS)
+        except HostUnsupported:
+            raise BuilderError(f"{name} is not installed", remedy="Install squashfs-tools.") from None
     return tool, {"LD_LIBRARY_PATH": os.pathsep.join(str(TOOLS / folder) for folder in _LIBRARIES)}

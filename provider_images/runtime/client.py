@@ -22,7 +22,7 @@ _QUEUE_LIMIT = 900.0  # seconds for the engine to load, and for the jobs of othe
 _GRACE = 15.0  # seconds beyond a job's own limit, at which the process should have ended itself
 _LOCK_LIMIT = 10.0
 _CONNECT_LIMIT = 10.0
-_LAST_WORDS = 300
+_LAST_WORDS = 200
 _ELSEWHERE = "sibyl-resident-"
 
 
@@ -74,6 +74,7 @@ class Client:
     def _connect(self) -> socket.socket | None:
         """A connection to a process that listens, or None."""
         connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(_CONNECT_LIMIT)
         until = time.monotonic() + _CONNECT_LIMIT
         while True:
             try:
@@ -133,10 +134,10 @@ class Client:
 
     def _bind(self) -> socket.socket:
         """A socket where this file system allows one, and where that is written down. Raises OSError."""
+        self._forget()
         listener = socket.socket(socket.AF_UNIX)
         address = str(self._folder / "socket")
         try:
-            Path(address).unlink(missing_ok=True)
             try:
                 listener.bind(address)
             except OSError:
@@ -153,6 +154,14 @@ class Client:
             raise
         return listener
 
+    def _forget(self) -> None:
+        """Remove the socket of a process that is no more."""
+        with contextlib.suppress(OSError):
+            stale = Path((self._folder / "address").read_text(encoding="utf-8"))
+            stale.unlink(missing_ok=True)
+            if stale.parent.name.startswith(_ELSEWHERE):
+                stale.parent.rmdir()
+
     def _become_resident(self, listener: socket.socket) -> NoReturn:
         """What the forked child does: leave the command behind and serve."""
         code = 1
@@ -166,7 +175,9 @@ class Client:
                 os.dup2(log, descriptor)
             kept = os.dup2(listener.detach(), 3)
             os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-            self._serve(socket.socket(fileno=kept))
+            # It closes with the process and not before: a client that sees it close reads the log at once.
+            own = socket.socket(fileno=kept)
+            self._serve(own)
             code = 0
         except BaseException:  # noqa: BLE001 - it goes to the log; nothing of it may reach the command's own code
             import traceback
@@ -181,20 +192,23 @@ class Client:
         from provider_images.runtime.resident import serve
 
         memory_mb = min(self._memory_mb, _physical_mb() * 4 // 5)
-        place = Path(listener.getsockname()).parent
+        place = Path(listener.getsockname())
         try:
             serve(listener, self._folder, memory_mb=memory_mb, threads=sandbox.cpus())
         finally:
-            if place.name.startswith(_ELSEWHERE):
-                (place / "socket").unlink(missing_ok=True)
-                place.rmdir()
+            # In the folder, another process may listen at the same path by now; elsewhere nobody knows it.
+            if place.parent.name.startswith(_ELSEWHERE):
+                place.unlink(missing_ok=True)
+                place.parent.rmdir()
 
     def _last_words(self) -> str:
+        """The line of the log that says what happened: the last of a traceback, the first of whatever else there is."""
         try:
-            lines = (self._folder / "log").read_text(encoding="utf-8", errors="replace").split("\n")
+            text = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return "it left no log"
-        return " | ".join(line.strip() for line in lines if line.strip())[-_LAST_WORDS:] or "it said nothing"
+        lines = text.split("\n") if text else ["it said nothing, as when there is no memory left"]
+        return (lines[-2] if lines[0].startswith("Traceback") and len(lines) > 1 else lines[0])[:_LAST_WORDS]
 
 
 def _read(line: bytes) -> dict[str, Any]:
