@@ -292,6 +292,32 @@ def models(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def providers(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """The Golem providers that the oracle has seen: price, measured speed, reputation."""
+    from oracle.accounts import provider_list
+    from oracle.settings import load_settings
+
+    listed = run(provider_list(load_settings(data_dir)))
+    if as_json:
+        typer.echo(json.dumps(listed))
+    else:
+        render.providers(listed)
+
+
+@app.command()
+def accounts(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """What requests earned, what gas and providers cost, what is owed, and the margin of each model."""
+    from oracle.accounts import accounts as books
+    from oracle.settings import load_settings
+
+    facts = run(books(load_settings(data_dir)))
+    if as_json:
+        typer.echo(json.dumps(facts))
+    else:
+        render.accounts(facts)
+
+
+@app.command()
 def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Look at every connection and key before the oracle is started; each problem comes with a remedy."""
     from oracle.preflight import preflight

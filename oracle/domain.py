@@ -238,7 +238,10 @@ ChainEvent = RequestSeen | RequestSettled
 
 @dataclass(frozen=True, slots=True)
 class OnChainModel:
-    """A model as the registry holds it. ``token`` is the ERC-20 that it is priced in, None for ether."""
+    """A model as the registry holds it. ``token`` is the ERC-20 that it is priced in, None for ether.
+
+    ``share`` is the publisher's part of each payment, in basis points; the operator gets the rest.
+    """
 
     model_id: int
     manifest_cid: Cid
@@ -246,6 +249,7 @@ class OnChainModel:
     payout: str
     active: bool
     token: str | None = None
+    share: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,3 +123,42 @@ def table(lines: list[Line]) -> None:
         )
     width = None if sys.stdout.isatty() else 170
     Console(width=width).print(table)
+
+
+def providers(listed: list[dict[str, Any]]) -> None:
+    """Providers, a line each."""
+    if not listed:
+        typer.echo("No provider was seen yet.")
+        return
+    typer.echo(f"{'provider':14} {'node':13} {'GLM a second':>13} {'images/s':>9} {'reputation':>10}  state")
+    for one in listed:
+        price = Decimal(one["price_second_glm"]) + one["threads"] * Decimal(one["price_cpu_second_glm"])
+        speed = "" if one["images_per_second"] is None else f"{one['images_per_second']:.1f}"
+        state = plain(one["blocked"]) or one["standing"] or ""
+        node = f"{one['node_id'][:6]}\u2026{one['node_id'][-4:]}"
+        typer.echo(
+            f"{plain(one['name'])[:14]:14} {node:13} {price:>13f} {speed:>9} {one['reputation']:>10.2f}  {state}"
+        )
+
+
+def accounts(facts: dict[str, Any]) -> None:
+    """The books: a line for each model, then the sums."""
+    typer.echo(f"{'model':18} {'answered':>8} {'earned':>18} {'gas':>18} {'providers':>20} {'margin':>18}")
+    for line in facts["models"]:
+        margin = "" if line["margin_wei"] is None else signed_money(line["margin_wei"])
+        typer.echo(
+            f"{plain(line['model'])[:18]:18} {line['answered']:>8} {money(line['earned'], line['token']):>18} "
+            f"{money(line['gas_wei']):>18} {line['providers_glm'] + ' GLM':>20} {margin:>18}"
+        )
+    typer.echo(f"\nearned      {money(facts['earned_wei'])} (and tokens above), less {money(facts['gas_wei'])} of gas")
+    typer.echo(f"providers   {facts['providers_glm']} GLM accepted, {facts['settled_glm']} GLM settled on their chain")
+    typer.echo(f"owed        {facts['owed_glm']} GLM")
+    if facts["other_glm"] != "0":
+        typer.echo(f"            {facts['other_glm']} GLM of it for agreements in which no task was done")
+    if any(line["margin_wei"] is None and line["token"] is None for line in facts["models"]):
+        typer.echo("margins     set SIBYL_GLM_PRICE (wei that one GLM is worth) to see them")
+
+
+def signed_money(value: int) -> str:
+    """Wei that may be below zero, in ether."""
+    return ("-" if value < 0 else "") + money(abs(value))

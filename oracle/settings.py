@@ -68,7 +68,7 @@ def _read_node_ids(value: object) -> object:
     return ids
 
 
-Glm = Annotated[Decimal, Field(ge=0, le=10**9)]
+Glm = Annotated[Decimal, Field(ge=0, le=10**21)]
 NodeIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_node_ids)]
 TokenPrices = Annotated[dict[str, Any], BeforeValidator(_read_prices)]
 """Checksum address of a token -> ``Fraction`` of wei that its smallest part is worth."""
@@ -150,6 +150,7 @@ class Settings(BaseSettings):
     golem_max_cpu_second: Glm = Field(
         Decimal("0.002"), description="GLM that a provider may ask for a processor second"
     )
+    glm_price: Glm | None = Field(None, description="wei that one GLM is worth, for the margins of sibyl accounts")
     golem_trusted: NodeIds = Field((), description="providers that are never blocked")
     golem_banned: NodeIds = Field((), description="providers that get no work")
     max_attempts: int = Field(3, ge=1, le=20)

@@ -11,7 +11,8 @@ from oracle.settings import Settings
 from oracle.store import SqliteRequestStore
 
 
-def _open(settings: Settings) -> SqliteRequestStore:
+def open_store(settings: Settings) -> SqliteRequestStore:
+    """The oracle's database, to read beside it. Raises ConfigurationError where there is none."""
     if not settings.database.exists():
         raise ConfigurationError(
             f"there is no database at {settings.database}",
@@ -22,7 +23,7 @@ def _open(settings: Settings) -> SqliteRequestStore:
 
 async def overview(settings: Settings) -> dict[str, Any]:
     """Counts by status, the last block scanned, and the deployment."""
-    store = _open(settings)
+    store = open_store(settings)
     try:
         checkpoint = await store.checkpoint()
         counts = await store.counts()
@@ -42,7 +43,7 @@ async def reports_in_flight(settings: Settings) -> int:
     """How many reports of this machine's oracle wait for their fate; 0 where there is no database."""
     if not settings.database.exists():
         return 0
-    store = _open(settings)
+    store = open_store(settings)
     try:
         return len(await store.open_reports())
     finally:
@@ -51,7 +52,7 @@ async def reports_in_flight(settings: Settings) -> int:
 
 async def request_timeline(settings: Settings, request_id: bytes) -> dict[str, Any]:
     """One request: what was asked, where it stands, and every move with its time. Raises SibylError when unknown."""
-    store = _open(settings)
+    store = open_store(settings)
     try:
         row = await store.get(request_id)
         if row is None:

@@ -362,11 +362,11 @@ def _check_nonces(logs: Sequence[CoordinatorLog]) -> None:
 
 def _read_model(rpc: Rpc, model_id: int, values: tuple[object, ...]) -> OnChainModel:
     match values:
-        case ((str(), str(payout), str(token), bool(active), int(price), int(), bytes(manifest)),):
+        case ((str(), str(payout), str(token), bool(active), int(price), int(share), bytes(manifest)),):
             cid = _cid_or_none(manifest)
             if cid is not None:
                 priced_in = None if token == ETHER else to_checksum_address(token)
-                return OnChainModel(model_id, cid, price, to_checksum_address(payout), active, priced_in)
+                return OnChainModel(model_id, cid, price, to_checksum_address(payout), active, priced_in, share)
     raise RpcUnavailable(f"{rpc.host} gave a model {model_id} that no coordinator holds")
 
 

@@ -1,5 +1,6 @@
 """The one truth about requests: a SQLite file whose status column is the queue."""
 
+from oracle.store.books import ModelBooks, ProviderBooks
 from oracle.store.store import Binding, SqliteRequestStore
 
-__all__ = ["Binding", "SqliteRequestStore"]
+__all__ = ["Binding", "ModelBooks", "ProviderBooks", "SqliteRequestStore"]

@@ -115,48 +115,6 @@ class SqliteLedger:
         return await self._write(save)
 
 
-def spending(connection: Connection) -> dict[str, tuple[int, int]]:
-    """For each model (manifest's CID) the tasks done and what their providers' accepted documents came to.
-
-    What was accepted for an agreement is shared out among its tasks by what each may have cost.
-    """
-    accepted: dict[str, int] = {}
-    query = select(documents.c.agreement_id, documents.c.amount).where(documents.c.decision == Decision.ACCEPTED)
-    for row in connection.execute(query):
-        accepted[row.agreement_id] = max(accepted.get(row.agreement_id, 0), row.amount)
-    shares: dict[str, list[tuple[str, int, int]]] = {}
-    for done in connection.execute(select(work.c.model, work.c.agreement_id, work.c.cost, work.c.inputs)):
-        shares.setdefault(done.agreement_id, []).append((done.model, done.cost, done.inputs))
-    totals: dict[str, tuple[int, int]] = {}
-    for agreement, amount in accepted.items():
-        # What was paid for an agreement in which no task was done stands under no model.
-        tasks = shares.get(agreement, []) or [("", 1, 0)]
-        whole = sum(cost for _, cost, _ in tasks) or 1
-        left = amount
-        for place, (model, cost, inputs) in enumerate(tasks):
-            # The last one takes what rounding left, so that nothing is lost.
-            part = left if place == len(tasks) - 1 else amount * cost // whole
-            left -= part
-            known_inputs, known_spent = totals.get(model, (0, 0))
-            totals[model] = (known_inputs + inputs, known_spent + part)
-    return totals
-
-
-def owed(connection: Connection) -> tuple[int, int]:
-    """What was accepted in all, and how much of it is not yet settled on the payment network's chain."""
-    query = select(documents.c.agreement_id, documents.c.amount, documents.c.settled).where(
-        documents.c.decision == Decision.ACCEPTED
-    )
-    accepted: dict[str, int] = {}
-    settled: dict[str, int] = {}
-    for row in connection.execute(query):
-        accepted[row.agreement_id] = max(accepted.get(row.agreement_id, 0), row.amount)
-        if row.settled:
-            settled[row.agreement_id] = max(settled.get(row.agreement_id, 0), row.amount)
-    total = sum(accepted.values())
-    return total, total - sum(settled.values())
-
-
 def _upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         statement = insert(table).values(row)

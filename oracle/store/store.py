@@ -17,6 +17,7 @@ from oracle.domain import BlockRef, ChainEvent, Cid, ReportReceipt, RequestStatu
 from oracle.errors import StoreError, StoreMismatch
 from oracle.ports import Move, RequestRow, StoredReport
 from oracle.store import changes, queries
+from oracle.store.books import ModelBooks, ProviderBooks, model_books, provider_books
 from oracle.store.database import Database
 from oracle.store.ledger import SqliteLedger
 from oracle.store.tables import binding, checkpoint
@@ -200,6 +201,10 @@ class SqliteRequestStore:
     async def timeline(self, request_id: bytes) -> Sequence[tuple[RequestStatus, float, str]]:
         """Every move of a request with its time and detail; retries within a status are listed too."""
         return await self._read(lambda connection: queries.timeline(connection, request_id))
+
+    async def books(self) -> tuple[Sequence[ModelBooks], ProviderBooks]:
+        """Income, gas and what providers cost, as of one moment."""
+        return await self._read(lambda connection: (model_books(connection), provider_books(connection)))
 
     async def close(self) -> None:
         """Flush and close; a second call does nothing."""

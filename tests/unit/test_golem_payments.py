@@ -13,9 +13,8 @@ import pytest
 from oracle.compute.golem import GolemTerms
 from oracle.compute.golem.market import Market, read_price
 from oracle.compute.golem.payments import DAY, Paymaster
-from oracle.market import GLM, Agreement, Decision, DocumentKind, Price, Verdict, Work, to_amount, to_glm
+from oracle.market import GLM, Agreement, Decision, DocumentKind, Price, Verdict, Work, to_amount
 from oracle.store import SqliteRequestStore
-from oracle.store.ledger import owed, spending
 
 pytestmark = pytest.mark.unit
 
@@ -149,15 +148,15 @@ async def test_what_was_paid_is_shared_out_among_models_to_the_last_part(desk: D
     for name, model, cost in (("t1", "m1", 1), ("t2", "m1", 1), ("t3", "m2", 1)):
         await desk.store.ledger.save_work(Work(name, model, "agreement", "0xaa", 16, 0.0, 1.0, cost, Verdict.GOOD))
     await desk.decide("i", "0.1")
-    totals = await desk.store.ledger._read(spending)
-    assert totals.keys() == {"m1", "m2"}
-    assert totals["m1"][0] == 32
-    assert sum(spent for _, spent in totals.values()) == to_amount("0.1")
-    assert await desk.store.ledger._read(owed) == (to_amount("0.1"), to_amount("0.1"))
+    _, books = await desk.store.books()
+    assert books.by_model.keys() == {"m1", "m2"}
+    assert books.by_model["m1"][0] == 32
+    assert sum(amount for _, amount in books.by_model.values()) == to_amount("0.1")
+    assert (books.accepted, books.owed) == (to_amount("0.1"), to_amount("0.1"))
     (invoice,) = await desk.store.ledger.documents(unsettled=True)
     await desk.store.ledger.save_document(dataclasses.replace(invoice, settled=True))
-    assert await desk.store.ledger._read(owed) == (to_amount("0.1"), 0)
-    assert to_glm(to_amount("0.1")) == "0.1"
+    _, books = await desk.store.books()
+    assert (books.accepted, books.owed) == (to_amount("0.1"), 0)
 
 
 # --------------------------------------------------------------------------------------------------------- market

@@ -45,6 +45,7 @@ _HOPELESS = 3  # workers in a row that did not come up, after which waiting task
 _QUICKEST = 2.0  # seconds under which no task is taken for a straggler
 _LAST_RESORT = 5.0  # seconds after which a task may go to a provider that failed it before
 _STOP_SECONDS = 25.0
+_LAST_BILLS = 4.0  # seconds for the last invoices to come in when the backend closes
 _OFFER_AGE = 900.0  # seconds for which an offer counts as one
 _SCAN = 600.0  # seconds between two looks at the market
 _SCAN_SECONDS = 8.0
@@ -145,12 +146,14 @@ class GolemBackend:
         try:
             async with asyncio.timeout(_STOP_SECONDS):
                 await asyncio.gather(*(fleet.close() for fleet in self._fleets.values()))
+                # What comes later is the sweep's, at the next start.
+                await self._watch.written()
+                await self._paymaster.await_bills(_LAST_BILLS)
                 if self._golem is not None:
                     # Which yapapi forgets to end when it does not wait for payments.
                     invoices = self._golem._engine._process_invoices_job
                     if invoices is not None:
                         invoices.cancel()
-                    # Documents that come later are the sweep's, at the next start.
                     await self._golem.stop(wait_for_payments=False)
         except TimeoutError:
             log.warning("yagna takes too long to end what runs; it is ended at the next start")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -43,6 +44,8 @@ class Paymaster:
         self._terms, self._ledger, self._market, self._now = terms, ledger, market, clock
         # A document comes from yapapi and from the sweep; the second one finds the first one's decision.
         self._lock = asyncio.Lock()
+        self._unbilled: set[str] = set()
+        self._billed = asyncio.Event()
 
     # -----------------------------------------------------------------------------------------------------------
     # Agreements
@@ -57,6 +60,16 @@ class Paymaster:
         agreement = await self._ledger.agreement(agreement_id)
         if agreement is not None and agreement.closed_at is None:
             await self._ledger.save_agreement(replace(agreement, closed_at=self._now()))
+            self._unbilled.add(agreement_id)
+
+    async def await_bills(self, seconds: float) -> None:
+        """Give the providers of agreements that have ended some time to send their invoices."""
+        deadline = time.monotonic() + seconds
+        while self._unbilled and (left := deadline - time.monotonic()) > 0:
+            self._billed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._billed.wait()
 
     async def refuse(self, agreement_id: str, reason: str) -> None:
         """Nothing more is paid for an agreement: a result in it was a lie."""
@@ -98,6 +111,9 @@ class Paymaster:
                 document_id, kind, agreement_id, _read_amount(amount) or 0, decision, self._now(), reason
             )
             await self._ledger.save_document(decided)
+        if kind is DocumentKind.INVOICE:
+            self._unbilled.discard(agreement_id)
+            self._billed.set()
         if decision is not Decision.ACCEPTED and (known is None or known.decision is not decision):
             log.warning("%s of %s GLM is %s: %s", kind.value.replace("_", " "), amount, decision.value, reason)
         return decided

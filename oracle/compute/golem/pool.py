@@ -98,7 +98,9 @@ class Fleet:
 
     def want(self, workers: int) -> None:
         """How many workers there should be now. Those beyond it end by themselves when they have been idle."""
-        self.wanted = min(workers, self._terms.workers) if workers else 0
+        if self._closing:
+            return
+        self.wanted = min(workers, self._terms.workers)
         if self.wanted > self._outstanding:
             self._changed.set()
             if time.monotonic() >= self._retire_at:
@@ -325,6 +327,11 @@ class AgreementWatch:
         """Write down what was seen, in order, for ever."""
         while True:
             await (await self._writes.get())
+            self._writes.task_done()
+
+    async def written(self) -> None:
+        """Wait until all that was seen is written down."""
+        await self._writes.join()
 
     def close(self) -> None:
         """Forget what was not written."""
