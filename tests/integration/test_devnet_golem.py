@@ -47,9 +47,8 @@ SETTLED_SECONDS = 25.0
 
 @dataclass
 class Network:
-    """The child that is the network, and what it said when it was ready."""
+    """A network that runs, what it said when it was ready, and the digest of its image."""
 
-    child: Child
     data: Path
     ready: Mapping[str, Any]
     digest: str
@@ -87,7 +86,7 @@ async def started(data: Path, descriptor: Path, *options: str) -> AsyncIterator[
     child = Child("the Golem network", command, log=data / "network.log", environment=os.environ)
     ready = await child.start(within=READY_SECONDS)
     try:
-        yield Network(child, data, ready, json.loads(descriptor.read_text())["sha3_224"])
+        yield Network(data, ready, json.loads(descriptor.read_text())["sha3_224"])
     finally:
         await child.close()
 
@@ -163,10 +162,8 @@ async def run_tasks(
             payment_network=network.ready["payment_network"],
         ) as golem:
             tasks = [Task(data=index) for index in range(number)]
-            async for task in golem.execute_tasks(
-                work, tasks, payload=package, max_workers=workers, timeout=timedelta(minutes=10)
-            ):
-                jobs.append(task.result)
+            done = golem.execute_tasks(work, tasks, payload=package, max_workers=workers, timeout=timedelta(minutes=10))
+            jobs.extend([task.result async for task in done])
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -125,6 +125,8 @@ def unpack(data: bytes) -> Any:
     try:
         inflater = zlib.decompressobj()
         inflated = inflater.decompress(data, MAX_FRAME)
+        if inflater.unconsumed_tail:
+            raise MalformedPacket(f"a payload of more than {MAX_FRAME} bytes")
         if inflater.eof:
             data = inflated
     except zlib.error:

@@ -36,6 +36,7 @@ _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _OVERLAY_BYTES = 128 * 1024 * 1024  # what a Golem VM lets a job write outside its volumes
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_GUARD = 0.25  # seconds between two looks at how many processes there are
 _SLICE = 0.05  # seconds of one turn of running and standing still, when slowed down
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -148,18 +149,24 @@ class _Init:
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         while True:
-            timeout = None
+            timeout = _GUARD * 1000
             if self._speed < 1 and self._running:
                 if time.monotonic() >= self._pause_at:
                     self._stand_still()
                     self._pause_at = time.monotonic() + _SLICE * self._speed
-                timeout = max(0.0, self._pause_at - time.monotonic()) * 1000
+                timeout = min(timeout, max(0.0, self._pause_at - time.monotonic()) * 1000)
             for descriptor, _ in poll.poll(timeout):
                 if descriptor == self._wake:
                     os.read(self._wake, 4096)
                 elif not self._obey():
                     return
             self._reap()
+            self._guard()
+
+    def _guard(self) -> None:
+        """The kernel exempts root of the host from the limit on processes; a job that goes beyond it is ended."""
+        if len(_processes()) > self._limits["NPROC"]:
+            os.kill(-1, signal.SIGKILL)
 
     def _stand_still(self) -> None:
         """A slower machine: everybody else in here pauses for a part of each slice."""
@@ -227,23 +234,26 @@ class _Init:
             os._exit(0)
 
 
+def _processes() -> list[str]:
+    return [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+
+
 def _cpu_seconds() -> float:
     """What all that ever ran in here has used: the living and, through those who waited for them, the dead."""
     ticks = 0
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if name.isdigit():
-            try:
-                descriptor = os.open(f"/proc/{name}/stat", os.O_RDONLY)
-            except OSError:
-                continue
-            try:
-                text = os.read(descriptor, 4096)
-            except OSError:
-                continue  # it has just ended
-            finally:
-                os.close(descriptor)
-            # The name, in brackets, may hold spaces; utime, stime, cutime and cstime are the 12th to 15th after it.
-            ticks += sum(map(int, text.rpartition(b")")[2].split()[11:15]))
+    for name in _processes():
+        try:
+            descriptor = os.open(f"/proc/{name}/stat", os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            text = os.read(descriptor, 4096)
+        except OSError:
+            continue  # it has just ended
+        finally:
+            os.close(descriptor)
+        # The name, in brackets, may hold spaces; utime, stime, cutime and cstime are the 12th to 15th after it.
+        ticks += sum(map(int, text.rpartition(b")")[2].split()[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

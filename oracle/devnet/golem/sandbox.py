@@ -23,6 +23,7 @@ from typing import Any, Final
 from oracle.devnet.child import die_with
 from oracle.errors import ConfigurationError, MissingTool, SibylError
 
+JAIL: Final = Path(__file__).with_name("jail.py")
 MAX_OUTPUT: Final = 1024 * 1024  # bytes of one stream of one command that are kept
 _MESSAGE_LIMIT = 256 * 1024
 _READY = 0  # the number of the answer to the plan
@@ -132,9 +133,13 @@ class Sandbox:
             control.close()
         process, self._process = self._process, None
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
+            # Process 1 ends with its socket; the one that made it goes last, when all the others are gone.
+            try:
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await process.wait()
+            except TimeoutError:
                 process.kill()
-            await process.wait()
+                await process.wait()
         self._give_up()
 
     async def run(self, arguments: Sequence[str], *, within: float) -> Finished:
@@ -191,7 +196,7 @@ class Sandbox:
                 os.dup2(inherited, 3)
 
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(Path(__file__).with_name("jail.py"))),
+            *(sys.executable, "-I", "-S", str(JAIL)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             pass_fds=(3,),
