@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -27,11 +28,13 @@ from tiny_image import make_image
 
 from oracle.chain.rpc import Rpc
 from oracle.devnet.child import Child
-from oracle.devnet.golem.pricing import activity_cost, read_terms
+from oracle.devnet.golem.negotiation import COEFFICIENTS
+from oracle.devnet.golem.network import run_network
+from oracle.devnet.golem.pricing import Terms, activity_cost, read_terms, write_terms
 from oracle.devnet.golem.rest import Rest
 from oracle.devnet.golem.settlement import glm_balance
 from oracle.devnet.golem.yagna import Yagna, find_yagna
-from oracle.errors import SibylError
+from oracle.errors import ConfigurationError, SibylError
 
 pytestmark = [
     pytest.mark.integration,
@@ -41,6 +44,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
+QUICK_NOTES = Terms(per_second=0.00002, per_cpu_second=0.0001, debit_note_interval=1.0)
 READY_SECONDS = 60.0
 SETTLED_SECONDS = 25.0
 
@@ -98,7 +102,9 @@ def descriptor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def network(tmp_path_factory: pytest.TempPathFactory, descriptor: Path) -> AsyncIterator[Network]:
-    async with started(tmp_path_factory.mktemp("network"), descriptor) as running:
+    data = tmp_path_factory.mktemp("network")
+    write_terms(data / "providers.json", {"ada": QUICK_NOTES})
+    async with started(data, descriptor) as running:
         yield running
 
 
@@ -210,8 +216,13 @@ async def test_given_three_providers_when_tasks_run_then_results_are_right_and_e
         amount = Decimal(invoice["amount"])
         assert await network.balance(name) == int(amount * 10**18)
         notes = await network.get(name, "/payment-api/v1/debitNotes")
-        used = next(note["usageCounterVector"] for note in notes)
-        assert amount == activity_cost(terms[name].coefficients, used) > 0
+        notes.sort(key=lambda note: Decimal(note["totalAmountDue"]))
+        assert len(notes) > 3 if name == "ada" else len(notes) == 1
+        for note in notes:
+            cost = activity_cost(terms[name].coefficients, note["usageCounterVector"])
+            assert Decimal(note["totalAmountDue"]) == cost > 0
+            assert note["status"] in ("ACCEPTED", "SETTLED")
+        assert Decimal(notes[-1]["totalAmountDue"]) == amount
         (payment,) = await network.get(name, "/payment-api/v1/payments?timeout=0")
         assert Decimal(payment["amount"]) == amount
     paid = sum([await network.balance(name) for name in ("ada", "boole", "curie")])
@@ -339,6 +350,35 @@ async def driver_status(network: Network) -> str:
     return (out + err).decode()
 
 
+async def test_given_terms_that_change_when_the_provider_sees_them_then_it_offers_anew(network: Network) -> None:
+    file = network.data / "providers.json"
+    terms = dict(read_terms(file))
+    terms["curie"] = replace(terms["curie"], per_second=0.0007)
+    write_terms(file, terms)
+
+    async def offered() -> bool:
+        offers = await network.get("curie", "/market-api/v1/offers")
+        return [offer["properties"][COEFFICIENTS] for offer in offers] == [list(terms["curie"].coefficients)]
+
+    await until(offered, 10, "the new price is not on the market")
+
+
+async def test_given_a_network_that_runs_when_another_is_started_in_its_folder_then_it_is_refused(
+    network: Network,
+) -> None:
+    with pytest.raises(ConfigurationError, match="another Golem network runs"):
+        async with run_network(network.data):
+            pass
+
+
+async def test_given_an_image_that_is_not_there_when_a_network_is_started_then_the_error_names_it(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"none\.json"):
+        async with run_network(tmp_path, images=[tmp_path / "none.json"], settlement=False):
+            pass
+
+
 PARENT = """
 import asyncio, os, sys
 from pathlib import Path
@@ -371,34 +411,39 @@ async def test_given_a_job_that_runs_when_the_network_or_its_parent_is_killed_th
     parent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PARENT, str(spare), str(descriptor)), stdout=asyncio.subprocess.PIPE
     )
-    assert parent.stdout is not None
-    ready = json.loads(await asyncio.wait_for(parent.stdout.readline(), READY_SECONDS))
-    child_pid = int(await parent.stdout.readline())
-    network = Network(
-        Child("unused", [], log=Path(os.devnull)), spare, ready, json.loads(descriptor.read_text())["sha3_224"]
-    )
-    running = asyncio.Event()
-    job = asyncio.create_task(
-        run_tasks(network, 1, "touch /golem/work/out; sleep 300", workers=1, started=lambda _: running.set())
-    )
-    await asyncio.wait_for(running.wait(), 30)
-    family = psutil.Process(parent.pid).children(recursive=True)
+    family: list[psutil.Process] = []
+    job: asyncio.Task[list[Job]] | None = None
+    try:
+        assert parent.stdout is not None
+        ready = json.loads(await asyncio.wait_for(parent.stdout.readline(), READY_SECONDS))
+        child_pid = int(await parent.stdout.readline())
+        network = Network(spare, ready, json.loads(descriptor.read_text())["sha3_224"])
+        job = asyncio.create_task(run_tasks(network, 1, "sleep 300", workers=1))
 
-    async def in_sandbox() -> bool:
-        family[:] = psutil.Process(parent.pid).children(recursive=True)
-        return any("sleep" in process.name() for process in family)
+        async def in_sandbox() -> bool:
+            family[:] = psutil.Process(parent.pid).children(recursive=True)
+            return any("sleep" in process.name() for process in family)
 
-    await until(in_sandbox, 10, "the job does not run")
-    os.kill(parent.pid if victim == "parent" else child_pid, signal.SIGKILL)
+        await until(in_sandbox, 30, "the job does not run")
+        os.kill(parent.pid if victim == "parent" else child_pid, signal.SIGKILL)
+        await until(lambda: all_gone(family), 20, "something outlives the network")
+    finally:
+        if parent.returncode is None:
+            parent.kill()
+        await parent.wait()
+        if job is not None:
+            job.cancel()
+            await asyncio.gather(job, return_exceptions=True)
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
-    async def gone() -> bool:
-        return not any(
-            process.is_running() and process.status() != "zombie" for process in family if process.pid != parent.pid
-        )
 
-    await until(gone, 20, f"still there: {[process for process in family if process.is_running()]}")
-    job.cancel()
-    await asyncio.gather(job, return_exceptions=True)
-    if victim == "network":
-        parent.kill()
-    await parent.wait()
+async def all_gone(family: Sequence[psutil.Process]) -> bool:
+    def lives(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    return not any(map(lives, family))

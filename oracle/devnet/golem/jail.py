@@ -37,7 +37,7 @@ _OVERLAY_BYTES = 128 * 1024 * 1024  # what a Golem VM lets a job write outside i
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _GUARD = 0.25  # seconds between two looks at how many processes there are
-_SLICE = 0.05  # seconds of one turn of running and standing still, when slowed down
+_SLICE = 0.1  # seconds of one turn of running and standing still, when slowed down
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -30,6 +30,7 @@ from oracle.devnet.golem.settlement import (
 from oracle.devnet.golem.yagna import Identity, Yagna
 from oracle.errors import ConfigurationError
 from oracle.settings import local_environment
+from provider_images.builder import BuiltImage
 
 SUBNET: Final = "sibyl"
 NAMES: Final = ("ada", "boole", "curie", "darwin", "euler", "fermat", "gauss", "hopper")
@@ -92,10 +93,11 @@ async def run_network(
     """
     data = data.resolve()
     names = NAMES[:providers]
+    built = [read_image(descriptor) for descriptor in images]
     async with AsyncExitStack() as stack:
         stack.enter_context(_claimed(data))
         await sandbox.probe(data)
-        unpacking = asyncio.create_task(asyncio.to_thread(_unpack, data / "images", images))
+        unpacking = asyncio.create_task(asyncio.to_thread(_unpack, data / "images", built))
         stack.push_async_callback(_settled, unpacking)
         terms_file = _write_terms(data / "providers.json", names)
         yagna = Yagna(data / "yagna", log=data / "logs" / "yagna.log", pid_file=data / "pids" / "yagna")
@@ -137,9 +139,8 @@ def _claimed(data: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _unpack(folder: Path, descriptors: Sequence[Path]) -> None:
+def _unpack(folder: Path, images: Sequence[BuiltImage]) -> None:
     store = ImageStore(folder)
-    images = [read_image(descriptor) for descriptor in descriptors]
     store.keep_only({image.sha3_224 for image in images})
     for image in images:
         store.add(image)
