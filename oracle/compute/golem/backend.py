@@ -40,7 +40,6 @@ log = logger("golem")
 
 MAX_PAYLOAD = 64 * 1024 * 1024
 _TICK = 0.5  # seconds between two looks at how many workers are wanted
-_SWEEP = 30.0  # seconds between two looks for documents that wait
 _HOPELESS = 3  # workers in a row that did not come up, after which waiting tasks are told
 _QUICKEST = 2.0  # seconds under which no task is taken for a straggler
 _LAST_RESORT = 5.0  # seconds after which a task may go to a provider that failed it before
@@ -67,7 +66,8 @@ class GolemBackend:
     """A requestor with a pool of warm workers. Amounts are in the smallest part of GLM.
 
     ``directory`` holds one folder a task until it is settled, so results survive a restart; tasks that were running do
-    not, and the agreements they ran in are ended at the next start. Create and start it on the event loop it runs on.
+    not, and the agreements they ran in are ended at the next start. Every ``sweep_every`` seconds documents that wait
+    are decided on, and settled ones noted. Create and start it on the event loop it runs on.
     """
 
     def __init__(
@@ -77,9 +77,10 @@ class GolemBackend:
         ledger: ProviderLedger,
         *,
         max_pixels: int = 25_000_000,
+        sweep_every: float = 15.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._terms, self._ledger = terms, ledger
+        self._terms, self._ledger, self._sweep_every = terms, ledger, sweep_every
         self._book = TaskBook(
             directory,
             backend="golem",
@@ -485,4 +486,4 @@ class GolemBackend:
                 await self._paymaster.sweep()
             except Exception as error:  # noqa: BLE001 - yagna may be away for a while; the next look comes
                 log.warning("yagna's documents cannot be read: %s", str(getattr(error, "body", error))[:200])
-            await asyncio.sleep(_SWEEP)
+            await asyncio.sleep(self._sweep_every)
