@@ -17,15 +17,18 @@ def run(
     *,
     within: float,
     environment: Mapping[str, str] | None = None,
+    inherit: bool = True,
     folder: Path | None = None,
 ) -> str:
-    """Run a program and return what it printed. ``environment`` comes on top of ours; ``within`` is in seconds.
+    """Run a program and return what it printed. ``within`` is in seconds.
+
+    ``environment`` comes on top of ours, or with ``inherit=False`` alone.
 
     Raises HostUnsupported when there is no such program, BuilderError when it fails or takes too long.
     """
     name = Path(command[0]).name
     # A date in the environment would contradict the one that mksquashfs is given.
-    inherited = {key: value for key, value in os.environ.items() if key != "SOURCE_DATE_EPOCH"}
+    inherited = {key: value for key, value in os.environ.items() if inherit and key != "SOURCE_DATE_EPOCH"}
     try:
         ran = subprocess.run(
             command,

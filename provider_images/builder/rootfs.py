@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -72,8 +71,8 @@ def assemble(root: Path, recipe: Recipe, packages: Sequence[Package], wheels: Se
     _run_inside(root, python, "compile.py")
     _run_inside(root, python, "check.py")
     for place in (root, *root.rglob("*")):
-        if place.is_dir() and not place.is_symlink():
-            place.chmod(0o755)  # whatever the umask was
+        if not place.is_symlink():  # plain modes, whatever the packages and the umask say
+            place.chmod(0o755 if place.is_dir() or place.stat().st_mode & stat.S_IXUSR else 0o644)
 
 
 def _extract(archive: tarfile.TarFile, root: Path, without: Sequence[str]) -> None:
@@ -91,8 +90,8 @@ def _extract(archive: tarfile.TarFile, root: Path, without: Sequence[str]) -> No
             linked = _place(entry.linkname)
             if linked is None or _fits(linked, without):
                 raise BuilderError(f"{path} is a link to {entry.linkname}, which is left out", remedy="Keep that file.")
-            shutil.copyfile(root / linked, target)
-            target.chmod((root / linked).stat().st_mode)
+            original = root / linked
+            _write(target, original.read_bytes(), executable=bool(original.stat().st_mode & stat.S_IXUSR))
         elif entry.isfile() and (content := archive.extractfile(entry)) is not None:
             _write(target, content.read(), executable=bool(entry.mode & stat.S_IXUSR))
 
@@ -141,10 +140,6 @@ def _run_inside(root: Path, python: str, script: str) -> None:
     run(
         [*command, "-S", "-B", Path(__file__).parent / "inside" / script, root, f"usr/lib/python{python}", SITE],
         within=_WITHIN,
-        environment={
-            "PYTHONHOME": str(root / "usr"),
-            "PYTHONPATH": str(root / SITE),
-            "PYTHONHASHSEED": "0",
-            "LD_LIBRARY_PATH": "",
-        },
+        environment={"PYTHONHOME": str(root / "usr"), "PYTHONPATH": str(root / SITE), "PYTHONHASHSEED": "0"},
+        inherit=False,  # whatever is set here must not show in the image
     )
