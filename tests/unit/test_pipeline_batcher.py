@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from oracle.domain import Cid, ImageFacts, InferenceRequest, RequestStatus
 from oracle.pipeline.batcher import BatchLimits, PlannedBatch, plan_batches
 from oracle.ports import RequestRow
+from oracle.settings import Settings
 
 pytestmark = pytest.mark.unit
 
@@ -95,26 +96,96 @@ def test_given_a_request_whose_deadline_is_very_near_when_planned_then_it_runs_a
     assert [(len(batch.rows), batch.cause) for batch in batches] == [(1, "urgent"), (2, "idle")]
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 3), st.integers(1, 40 * 1024 * 1024), st.integers(0, 100), st.integers(0, 2)),
-        max_size=80,
+def test_given_more_requests_with_near_deadlines_than_places_when_planned_then_they_share_batches_with_the_rest() -> (
+    None
+):
+    near = [row(n, deadline=int(NOW + 1 + n)) for n in range(3)]
+    (batch,) = plan([*near, row(3), row(4)], idle=False, slots=2)
+    assert ([member.request.nonce for member in batch.rows], batch.cause) == ([0, 1, 2, 3, 4], "slack")
+
+
+def test_given_as_many_places_as_near_deadlines_when_planned_then_each_of_them_still_runs_alone() -> None:
+    near = [row(n, deadline=int(NOW + 1 + n)) for n in range(2)]
+    batches = plan([*near, row(2)], idle=False, slots=2)
+    assert [(len(batch.rows), batch.cause) for batch in batches] == [(1, "urgent"), (1, "urgent")]
+
+
+MIB = 1024 * 1024
+WAITING = st.lists(
+    st.tuples(
+        st.integers(1, 3),  # model
+        st.one_of(
+            st.integers(1, 16 * MIB), st.integers(1, 100 * MIB)
+        ),  # bytes; beyond 64 MiB no intake would let through
+        st.one_of(st.integers(-20, 60), st.integers(60, 4000)),  # seconds to the deadline
+        st.sampled_from([0, 0, 0, 1, 2]),  # attempts
     ),
-    st.booleans(),
+    max_size=100,
+).map(
+    lambda shapes: sorted(
+        (
+            row(n, model=model, size=size, deadline=int(NOW) + left, attempts=attempts)
+            for n, (model, size, left, attempts) in enumerate(shapes)
+        ),
+        key=lambda waiting: waiting.request.deadline,
+    )
 )
+COMING = st.dictionaries(st.integers(1, 3), st.integers(0, 5))
+
+
+@given(WAITING, st.integers(0, 40), st.booleans(), COMING, st.floats(0, 1))
 def test_whatever_waits_no_batch_breaks_a_limit_and_no_request_is_in_two(
-    shapes: list[tuple[int, int, int, int]], idle: bool
+    rows: list[RequestRow], slots: int, idle: bool, coming: dict[int, int], waited: float
 ) -> None:
-    rows = [
-        row(n, model=model, size=size, deadline=FAR - urgency, attempts=attempts)
-        for n, (model, size, urgency, attempts) in enumerate(shapes)
-    ]
-    batches = plan(rows, idle=idle)
+    batches = plan(rows, slots=slots, idle=idle, coming=coming, waited=waited)
     members = [member.request_id for batch in batches for member in batch.rows]
+    assert len(batches) <= slots
     assert len(members) == len(set(members))
+    assert set(members) <= {waiting.request_id for waiting in rows}
     for batch in batches:
         assert 1 <= len(batch.rows) <= LIMITS.items
         assert {member.request.model_id for member in batch.rows} == {batch.model_id}
         assert len(batch.rows) == 1 or sum(m.image.size for m in batch.rows if m.image) <= LIMITS.payload
-    if idle:
-        assert len(members) == len(rows)
+
+
+@given(WAITING)
+def test_whatever_waits_when_the_backend_is_idle_and_has_places_for_all_then_nobody_is_left_behind(
+    rows: list[RequestRow],
+) -> None:
+    batches = plan(rows, slots=len(rows), idle=True)
+    assert sorted(member.request_id for batch in batches for member in batch.rows) == [
+        waiting.request_id for waiting in sorted(rows, key=lambda waiting: waiting.request_id)
+    ]
+
+
+@given(WAITING, st.integers(1, 40))
+def test_whatever_waits_when_the_backend_is_idle_then_the_most_urgent_start_first(
+    rows: list[RequestRow], slots: int
+) -> None:
+    batches = plan(rows, slots=slots, idle=True)
+    first = [min(member.request.deadline for member in batch.rows) for batch in batches]
+    assert first == sorted(first)
+    started = {member.request_id for batch in batches for member in batch.rows}
+    left = [waiting.request.deadline for waiting in rows if waiting.request_id not in started]
+    if left:
+        assert len(batches) == slots
+        assert first[-1] <= min(left)
+
+
+@given(WAITING, st.integers(1, 40), st.booleans())
+def test_whatever_waits_no_untried_request_overtakes_a_more_urgent_one_of_its_model(
+    rows: list[RequestRow], slots: int, idle: bool
+) -> None:
+    batches = plan(rows, slots=slots, idle=idle)
+    started = {member.request_id for batch in batches for member in batch.rows}
+    for model in (1, 2, 3):
+        untried = [waiting for waiting in rows if waiting.request.model_id == model and not waiting.attempts]
+        gone = [waiting.request_id in started for waiting in untried]
+        assert gone == sorted(gone, reverse=True)
+
+
+def test_given_the_default_settings_when_intake_takes_the_largest_picture_then_a_batch_can_carry_it() -> None:
+    settings = Settings.model_construct()
+    assert settings.image_max_bytes <= settings.batch_bytes == LIMITS.payload
+    (batch,) = plan([row(1, size=settings.batch_bytes)], idle=True)
+    assert len(batch.rows) == 1
