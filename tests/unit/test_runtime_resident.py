@@ -318,12 +318,15 @@ def test_a_process_that_hangs_is_ended(activity: Activity, monkeypatch: pytest.M
     activity.run(GOOD)
 
 
-def test_a_client_that_never_speaks_holds_nobody_up_for_long(activity: Activity) -> None:
+@pytest.mark.parametrize("words", [b"", b"no line", b"not JSON\n", b'{"op": "none"}\n', b"[]\n", b"x" * 100_000])
+def test_a_client_that_speaks_nonsense_is_its_own_loss(words: bytes, activity: Activity) -> None:
     activity.run(GOOD)
-    with socket.socket(socket.AF_UNIX) as silent:
-        silent.connect(activity.address)
-        silent.sendall(b"nonsense\n")
-        activity.run(GOOD)
+    pid = activity.resident.pid
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(activity.address)
+        stranger.sendall(words)
+    activity.run(GOOD)
+    assert activity.resident.pid == pid
 
 
 def test_commands_at_once_share_one_process_and_take_turns(activity: Activity) -> None:
