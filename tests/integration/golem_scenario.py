@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import aiohttp
@@ -109,16 +110,18 @@ async def start(golem: yapapi.Golem, gftp_dir: str) -> None:
 
 
 class InOrder(LeastExpensiveLinearPayuMS):
-    """Prefers providers by their place in a list, and none that failed."""
+    """Prefers providers by their place in a list, and none that failed or asks more than 1 GLM to start."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
+        super().__init__(max_fixed_price=Decimal(1))
         self._names = names
         self.failed: set[str] = set()
 
     async def score_offer(self, offer: Any) -> float:
         name = offer.props["golem.node.id.name"]
-        return SCORE_REJECTED if name in self.failed else 10.0 - self._names.index(name)
+        if await super().score_offer(offer) == SCORE_REJECTED or name in self.failed:
+            return SCORE_REJECTED
+        return 10.0 - self._names.index(name)
 
 
 async def _run(golem: yapapi.Golem, job: Job, place: Place, strategy: InOrder) -> list[tuple[str, str]]:
