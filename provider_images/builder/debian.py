@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from provider_images.builder.places import digest_file
 
 _FRESH = 24 * 3600.0  # seconds that the lists of packages are good for
 _WITHIN = 300.0
+_OLDEST_PYTHON = (3, 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,15 @@ class Packages:
         self._folder = folder
 
     def default_python(self) -> str:
-        """The distribution's Python as major.minor. Raises BuilderError."""
+        """The distribution's Python as major.minor. Raises BuilderError, HostUnsupported when the runtime needs newer."""
         self._prepare()
-        for line in self._apt("apt-cache", "policy", "python3").splitlines():
-            key, _, value = line.strip().partition(": ")
-            if key == "Candidate" and value[:2] == "3.":
-                return ".".join(value.split(".")[:2])
-        raise HostUnsupported("its distribution has no package python3")
+        found = re.search(r"Candidate: (\d+)\.(\d+)\.", self._apt("apt-cache", "policy", "python3"))
+        if found is None:
+            raise HostUnsupported("its distribution has no package python3")
+        major, minor = map(int, found.groups())
+        if (major, minor) < _OLDEST_PYTHON:
+            raise HostUnsupported(f"its distribution has Python {major}.{minor}, and 3.11 is needed")
+        return f"{major}.{minor}"
 
     def fetch(self, names: Sequence[str]) -> list[Package]:
         """The newest archives of these packages, in order; without what they depend on. Raises BuilderError."""

@@ -396,6 +396,20 @@ def test_where_there_is_no_debian_it_says_what_to_do_instead(
         build_image("mnist", tmp_path / "out")
 
 
+@pytest.mark.parametrize(("candidate", "found"), [("3.11.2-1+b1", "3.11"), ("3.13.5-1", "3.13")])
+def test_the_images_python_is_the_distributions(
+    candidate: str, found: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = iter([f"python3:\n  Installed: (none)\n  Candidate: {v}\n" for v in (candidate, "3.10.6-1", "(none)")])
+    monkeypatch.setattr(Packages, "_prepare", lambda _: None)
+    monkeypatch.setattr(Packages, "_apt", lambda *_: next(answers))
+    assert Packages(tmp_path).default_python() == found
+    with pytest.raises(HostUnsupported, match=r"3\.10"):
+        Packages(tmp_path).default_python()
+    with pytest.raises(HostUnsupported, match="no package"):
+        Packages(tmp_path).default_python()
+
+
 def test_apts_answer_is_read(tmp_path: Path) -> None:
     digest = "0" * 64
     line = f"'http://mirror/z/zlib1g_1.2_amd64.deb' zlib1g_1%3a1.2.13_amd64.deb 86684 SHA256:{digest}"
