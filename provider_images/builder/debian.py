@@ -45,7 +45,7 @@ class Packages:
         self._folder = folder
 
     def default_python(self) -> str:
-        """The distribution's Python as major.minor. Raises BuilderError, HostUnsupported when the runtime needs newer."""
+        """The distribution's Python as major.minor. Raises BuilderError, HostUnsupported when it is too old."""
         self._prepare()
         found = re.search(r"Candidate: (\d+)\.(\d+)\.", self._apt("apt-cache", "policy", "python3"))
         if found is None:
