@@ -53,10 +53,6 @@ class Rest:
             query["timeout"] = wait
         return await self._call("POST", path, body, query, wait)
 
-    async def put(self, path: str, body: object) -> Any:
-        """Replace. Raises RestRefused, RestUnavailable."""
-        return await self._call("PUT", path, body, {}, 0.0)
-
     async def delete(self, path: str) -> Any:
         """Remove. Raises RestRefused, RestUnavailable."""
         return await self._call("DELETE", path, None, {}, 0.0)

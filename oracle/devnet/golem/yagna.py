@@ -109,11 +109,6 @@ class Yagna:
         if self._process is not None:
             await self._process.close()
 
-    @property
-    def pid(self) -> int:
-        """Process id of the daemon that runs now."""
-        return self._kept().pid
-
     def command_environment(self) -> Mapping[str, str]:
         """What the command line of yagna needs to reach this daemon; run it in the data folder."""
         return {"YAGNA_DATADIR": str(self._folder), "GSB_URL": _OWN_BUS, "HOME": str(self._folder)}
