@@ -67,8 +67,11 @@ mutate: $(NODE_READY) ## guards and comparisons changed one by one; are they cau
 	@scripts/mutate
 
 ##@ Daily work
-.PHONY: up lint format abi lock kubo clean help setup
+.PHONY: images up lint format abi lock kubo clean help setup
 setup: $(PYTHON_READY) $(NODE_READY) ## make the environments and nothing else
+
+images: $(PYTHON_READY) ## the provider images, from packages, into build/images
+	@$(BIN)/python -m provider_images.builder mnist
 
 up: setup ## everything on one machine until Ctrl-C
 	@$(BIN)/sibyl up
@@ -97,7 +100,7 @@ kubo: ## build a real Kubo into .cache/kubo (needs Go); the content tests then r
 	@scripts/kubo
 
 clean: ## remove what the targets made, environments included; keys, deployments and state stay
-	rm -rf .venv .venv-brownie .venv-proof .tools .cache/solc .cache/solcx .cache/kubo .cache/brownie/test.* node_modules out cache reports
+	rm -rf .venv .venv-brownie .venv-proof .tools .cache/solc .cache/solcx .cache/kubo .cache/images .cache/brownie/test.* node_modules out cache reports
 	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name deployments -exec rm -rf {} +; fi
 	@for kept in .sibyl .cache/brownie/home build/deployments; do \
 	  if [ -e $$kept ]; then echo "kept $$kept; delete it yourself if you are sure"; fi; done

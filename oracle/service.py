@@ -139,7 +139,7 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             limits=BatchLimits(
                 settings.batch_items,
                 settings.batch_bytes,
-                settings.batch_linger,
+                settings.linger,
                 slack=4 * settings.deadline_margin,
                 urgent=settings.deadline_margin + min(URGENT, 2 * settings.deadline_margin),
             ),

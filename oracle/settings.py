@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     ipfs_api: str = Field("/ip4/127.0.0.1/tcp/5001", description="multiaddr of a Kubo RPC API")
     gateway_url: str = Field("http://127.0.0.1:5001", description="where browsers read /ipfs/<cid>")
     fetch_timeout: Seconds = 30.0
-    image_max_bytes: int = Field(16 * MIB, ge=1)
+    image_max_bytes: int = Field(16 * MIB, ge=1, le=64 * MIB, description="a batch carries 64 MiB")
     image_max_pixels: int = Field(40_000_000, ge=1)
     image_checkers: int = Field(1, ge=1, le=16, description="child processes that decode pictures")
     intake_concurrency: int = Field(16, ge=1, le=256)
@@ -124,7 +124,9 @@ class Settings(BaseSettings):
 
     batch_items: int = Field(16, ge=1, le=16)
     batch_bytes: int = Field(64 * MIB, ge=1, le=64 * MIB)
-    batch_linger: float = Field(0.05, ge=0, description="how long an idle backend waits for company that is on its way")
+    batch_linger: float | None = Field(
+        None, ge=0, description="how long an idle backend waits for company that is on its way; else 0.05, on Golem 0.2"
+    )
     workers: int = Field(1, ge=1, le=64, description="worker processes of the local backend")
     worker_threads: int = Field(1, ge=1, le=64)
     compute_timeout: Seconds = 120.0
@@ -157,6 +159,13 @@ class Settings(BaseSettings):
     deadline_margin: float = Field(
         30.0, gt=0, le=3600, description="time kept for posting before a request's deadline; at least two blocks"
     )
+
+    @property
+    def linger(self) -> float:
+        """Seconds that an idle backend waits for company; on Golem every task has a round trip's overhead."""
+        if self.batch_linger is not None:
+            return self.batch_linger
+        return 0.2 if self.backend == "golem" else 0.05
 
     @property
     def database(self) -> Path:

@@ -9,7 +9,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from oracle.domain import Cid, ComputeTask, FailureReason, RequestStatus, ServableModel, TaskInput, TaskResult
-from oracle.errors import ComputeError, ContentError, MalformedResult, PermanentFailure, Retryable, SibylError
+from oracle.errors import (
+    BudgetExhausted,
+    ComputeError,
+    ContentError,
+    MalformedResult,
+    PermanentFailure,
+    Retryable,
+    SibylError,
+)
 from oracle.pipeline.batcher import BatchLimits, PlannedBatch, plan_batches
 from oracle.pipeline.commit import commit
 from oracle.pipeline.duty import Bell, backoff
@@ -178,6 +186,9 @@ class Runner:
             await self._backend.submit(self._task(key, rows, model))
         except PermanentFailure as error:
             await self._fail(rows, error.reason, str(error))
+        except BudgetExhausted as error:
+            # Money that comes back with time is no fault of the requests.
+            await self._send_back(rows, str(error), counted=False, pause=LONGEST_PAUSE)
         except SibylError as error:
             await self._send_back(rows, str(error))
         else:
@@ -235,8 +246,10 @@ class Runner:
             if path is None or row.image is None:
                 raise MalformedResult(f"the picture of {short(row.request_id)} left the spool")
             inputs.append(TaskInput(row.request_id, row.request.image_cid, path, row.image.size))
-        urgent = min(self._slack(row) for row in rows)
-        return ComputeTask(key, model, tuple(inputs), deadline=time.time() + min(self._timeout, max(1.0, urgent)))
+        # The time of the last: one member's near deadline must not cost its neighbours their results, nor a provider
+        # its standing. What comes too late for the first is late for that one alone.
+        left = max(self._slack(row) for row in rows)
+        return ComputeTask(key, model, tuple(inputs), deadline=time.time() + min(self._timeout, max(1.0, left)))
 
     async def _pin(self, rows: Sequence[RequestRow], result: TaskResult, model: ServableModel) -> None:
         items = {item.request_id: item for item in result.items}

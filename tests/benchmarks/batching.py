@@ -159,7 +159,7 @@ class Ours:
         if kept:
             task = Task(kept, self._ended)
             self._running.add(task)
-            time_out = min(SETTINGS.compute_timeout, max(1.0, min(slack(row, now) for row in kept)))
+            time_out = min(SETTINGS.compute_timeout, max(1.0, max(slack(row, now) for row in kept)))
             self._agenda.at(now + time_out, lambda: self._expire(task))
             self.pool.submit(task)
 

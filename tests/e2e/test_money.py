@@ -27,7 +27,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def cancellable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    running = start_up(tmp_path_factory.mktemp("cancellable"), "--cancel-window", str(WINDOW))
+    running = start_up(tmp_path_factory.mktemp("cancellable"), "--backend", "local", "--cancel-window", str(WINDOW))
     yield running
     assert running.stop() == 0
 

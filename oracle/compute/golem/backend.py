@@ -294,11 +294,16 @@ class GolemBackend:
                     await self._arrived.wait()
 
     def time_for(self, record: TaskRecord, lease: Lease) -> float:
-        """Seconds that the task may take there: its deadline, the limit, and what its budget buys."""
+        """Seconds that the task may take there: its deadline, the limit, and what its budget buys.
+
+        Never less than the provider needs at its usual pace: one that is cut short is lost, for no fault of its own.
+        What comes too late is thrown away.
+        """
         assert record.task is not None
         rate = lease.price.rate(lease.threads)
         bought = self._budget(record.task) / rate if rate else self._terms.run_limit
-        return max(1.0, min(self._terms.run_limit, record.task.deadline - self._book.now(), bought))
+        left = max(record.task.deadline - self._book.now(), self._patience(lease.node_id, len(record.job.inputs)))
+        return max(1.0, min(self._terms.run_limit, bought, left))
 
     async def returned(self, record: TaskRecord, lease: Lease, document: bytes, started: float) -> None:
         """A result document came back: keep it, or find the provider wanting."""
@@ -354,8 +359,8 @@ class GolemBackend:
             record = other.record
             if record is None or record.outcome is not None or record.hands > 1 or other.node_id == lease.node_id:
                 continue
-            usual = max(_QUICKEST, self._terms.hedge_factor * self._expected(other.node_id, len(record.job.inputs)))
-            if self._book.now() - other.since > usual and self._may(record, image, lease):
+            patience = self._patience(other.node_id, len(record.job.inputs))
+            if self._book.now() - other.since > patience and self._may(record, image, lease):
                 log.info("task %s takes %s long; %s does it as well", record.key[:8], other.name, lease.name)
                 return record
         return None
@@ -403,6 +408,10 @@ class GolemBackend:
         if family not in self._terms.images:
             return f"{manifest.name}: there is no provider image for the family {family!r}"
         return ""
+
+    def _patience(self, node_id: str, inputs: int) -> float:
+        """Seconds after which a task at a provider takes too long."""
+        return max(_QUICKEST, self._terms.hedge_factor * self._expected(node_id, inputs))
 
     def _expected(self, node_id: str, inputs: int) -> float:
         provider = self._market.provider(node_id)

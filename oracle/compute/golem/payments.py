@@ -194,7 +194,8 @@ class Paymaster:
                 return
             body: object = Acceptance(total_amount_accepted=amount, allocation_id=allocation)
             call = getattr(api, f"accept_{suffix}")
-        elif decided.decision is Decision.REFUSED:
+        elif decided.decision is Decision.REFUSED and kind is DocumentKind.INVOICE:
+            # yagna cannot reject a debit note (501); one that is left alone is not paid either.
             reason: Any = "INCORRECT_AMOUNT" if "bills" in decided.reason else "BAD_SERVICE"
             body = Rejection(rejection_reason=reason, total_amount_accepted="0", message=decided.reason[:200])
             call = getattr(api, f"reject_{suffix}")
