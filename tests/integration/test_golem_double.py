@@ -31,6 +31,7 @@ from oracle.devnet.golem.double import (
     RECEIVER_CANCELLED,
     Corrupt,
     FakeRuntime,
+    Hang,
     HostCommands,
     Ignore,
     Moment,
@@ -172,6 +173,22 @@ async def test_a_provider_with_an_agreement_takes_no_other_until_it_ends(tmp_pat
         assert (await first.initial(mine))["issuerId"] == again["proposal"]["issuerId"]
 
 
+async def test_of_two_who_have_a_draft_the_first_to_sign_gets_the_provider(tmp_path: Path) -> None:
+    async with world(tmp_path, ProviderDouble("one")) as (_, requestor):
+        first, second = requestor(), requestor("other-key")
+        drafts = [await ask.draft(await ask.subscribe()) for ask in (first, second)]
+        agreements = [await ask.propose(draft) for ask, draft in zip((first, second), drafts, strict=True)]
+        assert (await first("POST", f"{MARKET}/agreements/{agreements[0]}/wait?timeout=5"))[0] == 204
+        refused = await second("POST", f"{MARKET}/agreements/{agreements[1]}/wait?timeout=5")
+        assert refused == (410, {"message": "Rejected"})
+
+
+async def test_nobody_deals_with_themselves(tmp_path: Path) -> None:
+    async with world(tmp_path, ProviderDouble("one"), keys={"key": "one"}) as (_, requestor):
+        ask = requestor("key")
+        assert await ask.events(await ask.subscribe(), 0.1) == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -275,6 +292,24 @@ async def test_commands_run_in_order_and_a_batch_ends_with_the_first_that_fails(
         assert await ask.get(f"{path}/state") == {"state": ["Terminated", None]}
         assert await ask("POST", f"{path}/exec", {"text": "[]"}) == (500, {"message": RECEIVER_CANCELLED})
         assert (await ask("GET", f"{ACTIVITY}/activity/{'0' * 32}/state"))[0] == 500
+
+
+async def test_commands_run_one_at_a_time(tmp_path: Path) -> None:
+    provider, hang = ProviderDouble("one", handler=HostCommands()), Hang()
+    provider.plan(Moment.RUN, hang)
+    async with world(tmp_path, provider) as (_, requestor):
+        ask = requestor()
+        activity = await ask.ready(await ask.agree())
+        slow = await ask.execute(activity, run("/bin/true"))
+        (refused,) = await ask.results(activity, await ask.execute(activity, run("/bin/true")))
+        assert (refused["result"], refused["message"]) == ("Error", "Busy: Ready, Ready")
+        hang.release()
+        assert states(await ask.results(activity, slow)) == ["Ok"]
+        # ``terminate`` ends what runs, and the activity may be deployed anew.
+        provider.plan(Moment.RUN, Hang())
+        await ask.execute(activity, run("/bin/true"))
+        script = ({"terminate": {}}, {"deploy": {}}, {"start": {"args": []}}, run("/bin/true"))
+        assert states(await ask.results(activity, await ask.execute(activity, *script))) == ["Ok"] * 4
 
 
 async def test_a_batch_that_fails_midway_is_told_when_the_poll_ends(tmp_path: Path) -> None:

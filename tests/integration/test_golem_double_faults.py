@@ -112,6 +112,22 @@ async def test_a_provider_goes_away_while_it_runs_the_second_task(
         assert len(yagna.payments.invoices) == invoices
 
 
+async def test_a_poll_hears_at_once_of_a_provider_that_dies(tmp_path: Path) -> None:
+    provider, hang = ProviderDouble("one"), Hang()
+    provider.plan(Moment.RUN, hang)
+    async with world(tmp_path, provider) as (_, requestor):
+        ask = requestor()
+        activity = await ask.ready(await ask.agree())
+        batch = await ask.execute(activity, run("work"))
+        polling = asyncio.create_task(ask("GET", f"{ACTIVITY}/activity/{activity}/exec/{batch}?timeout=20"))
+        await hang.reached.wait()
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        await provider.die()
+        assert await polling == GONE
+        assert time.monotonic() - began < 2
+
+
 async def test_a_dead_provider_says_nothing_until_it_is_revived(tmp_path: Path) -> None:
     provider = ProviderDouble("one")
     async with world(tmp_path, provider, patience=0.02) as (_, requestor):
