@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m oracle.devnet.golem", description="A Golem network for one machine."
     )
     parser.add_argument("--data", type=Path, required=True, help="directory for everything that outlives a run")
-    parser.add_argument("--image", type=Path, action="append", default=[], help="descriptor of an image; repeatable")
+    parser.add_argument("--image", type=Path, nargs="+", action="extend", default=[], help="descriptors of images")
     parser.add_argument("--providers", type=int, default=3, choices=range(1, len(NAMES) + 1), help="how many providers")
     parser.add_argument("--no-settlement", dest="settlement", action="store_false", help="pay nobody on a chain")
     options = parser.parse_args(arguments)

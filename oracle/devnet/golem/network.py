@@ -112,9 +112,7 @@ async def run_network(
         }
         processes = [process for _, process in running.values()]
         stack.push_async_callback(_close_all, processes)
-        async with asyncio.TaskGroup() as group:
-            for process in processes:
-                group.create_task(process.start(within=PROVIDER_SECONDS))
+        await asyncio.gather(*(process.start(within=PROVIDER_SECONDS) for process in processes))
         yield GolemNetwork(data, yagna, identities.requestor, running, chain)
 
 
@@ -148,7 +146,7 @@ def _unpack(folder: Path, images: Sequence[BuiltImage]) -> None:
 
 async def _settled(task: asyncio.Task[None]) -> None:
     """A thread cannot be stopped; what it does ends by itself."""
-    await asyncio.wait([task])
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _close_all(processes: Sequence[Kept]) -> None:
