@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import tarfile
 import time
@@ -39,11 +40,12 @@ from oracle.devnet.golem.double import (
     RunResult,
     YagnaDouble,
 )
+from provider_images.mnist.draw import draw_digit
 from provider_images.runtime.job import Job, JobInput, JobModel, JobResult
 
 pytestmark = pytest.mark.integration
 
-MANIFEST = Path(provider_images.mnist.__file__).parent / "manifest.json"
+MNIST = Path(provider_images.mnist.__file__).parent
 NOBODY = "00000000-0000-4000-8000-000000000000"
 RUNTIME = ("/usr/bin/python3", "-m", "provider_images.runtime")
 
@@ -393,17 +395,8 @@ async def test_the_commands_of_our_images_are_answered_without_a_model(tmp_path:
     async with world(tmp_path, ProviderDouble("one", handler=runtime)) as (yagna, requestor):
         ask = requestor()
         activity = await ask.ready(await ask.agree())
-        folder = yagna.activities.all()[0].directory
-        pictures = {f"{i}.png": b"picture %d" % i for i in range(3)}
-        model = JobModel("bafkmanifest", json.loads(MANIFEST.read_text()), "/golem/model/weights")
-        inputs = tuple(JobInput(f"id-{name}", "bafkpicture", name, len(data)) for name, data in pictures.items())
-        job = Job("job-1", model, (*inputs, JobInput("id-x", "bafkpicture", "missing.png", 1)), 1000, 10)
-        (folder / "job.json").write_text(job.to_json())
-        with tarfile.open(folder / "task.tar", "w") as archive:
-            for name, data in pictures.items():
-                (folder / name).write_bytes(data)
-                archive.add(folder / name, name)
-            archive.add(folder / "job.json", "job.json")
+        missing = JobInput("id-x", "bafkpicture", "missing.png", 1)
+        job = packed(yagna.activities.all()[0].directory, {f"{i}.png": b"picture %d" % i for i in range(3)}, missing)
         done = await ask.results(
             activity,
             await ask.execute(
@@ -415,9 +408,37 @@ async def test_the_commands_of_our_images_are_answered_without_a_model(tmp_path:
         )
         assert states(done) == ["Ok", "Ok", "Error"]
         assert set(json.loads(done[0]["stdout"])) == {"engine", "avx", "cpus", "load_seconds", "images_per_second"}
-        result = JobResult.from_json((folder / "result.json").read_text(), job)
+        result = JobResult.from_json((yagna.activities.all()[0].directory / "result.json").read_text(), job)
         assert [[label[0] for label in item.labels] for item in result.items] == [[1, 0, 2]] * 3 + [[]]
         assert runtime.jobs == ["job-1"]
+
+
+def packed(folder: Path, pictures: dict[str, bytes], *more: JobInput) -> Job:
+    """Put a task with these pictures into an activity's folder."""
+    model = JobModel("bafkmanifest", json.loads((MNIST / "manifest.json").read_text()), str(MNIST / "weights.npz"))
+    inputs = tuple(JobInput(f"id-{name}", "bafkpicture", name, len(data)) for name, data in pictures.items())
+    job = Job("job-1", model, (*inputs, *more), 1000, 10)
+    with tarfile.open(folder / "task.tar", "w") as archive:
+        for name, data in {**pictures, "job.json": job.to_json().encode()}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return job
+
+
+async def test_the_real_runtime_can_run_on_this_machine_instead(tmp_path: Path) -> None:
+    async with world(tmp_path, ProviderDouble("one", handler=HostCommands())) as (yagna, requestor):
+        ask = requestor()
+        activity = await ask.ready(await ask.agree())
+        folder, picture = yagna.activities.all()[0].directory, io.BytesIO()
+        draw_digit(7, 7).save(picture, "PNG")
+        job = packed(folder, {"seven.png": picture.getvalue()})
+        task = run(*RUNTIME, "run", "/golem/work/task.tar", "/golem/work/result.json")
+        done = await ask.results(activity, await ask.execute(activity, run(*RUNTIME, "start"), task), 25)
+        assert states(done) == ["Ok", "Ok"], done
+        assert json.loads(done[0]["stdout"])["images_per_second"] > 0
+        result = JobResult.from_json((folder / "result.json").read_text(), job)
+        assert result.items[0].labels[0][0] == 7
 
 
 async def test_a_command_can_run_on_this_machine_instead(tmp_path: Path) -> None:

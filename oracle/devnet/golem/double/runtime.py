@@ -129,7 +129,8 @@ class FakeRuntime:
 class HostCommands:
     """Runs the very command on this machine, with ``/golem/work`` in its words replaced by the activity's folder.
 
-    ``python`` stands in for the image's interpreter, and ``environment`` is all that the command gets.
+    So the real runtime runs here as well, where it is told of the folder; weights are then named by a path of this
+    machine. ``python`` stands in for the image's interpreter, and ``environment`` is all that the command gets.
     """
 
     python: str = sys.executable
@@ -140,6 +141,8 @@ class HostCommands:
         """Run it in a process group of its own, which ends with it."""
         first = self.python if PurePosixPath(words[0]).name == "python3" else words[0]
         mapped = [first, *(word.replace(WORK, str(directory)) for word in words[1:])]
+        if runtime_command(words) is not None:
+            mapped += ["--work", str(directory)]
         try:
             process = await asyncio.create_subprocess_exec(
                 *mapped,
