@@ -71,8 +71,8 @@ async def test_an_allocation_is_made_topped_up_and_released(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "status", "kind"),
     [
-        ({"totalAmount": "3.1"}, 400, "insufficient-account-funds"),
-        ({"timeout": "2016-01-01T00:00:00Z"}, 400, "validation-error"),
+        ({"totalAmount": "3.1"}, 400, "validation-error/insufficient-account-funds"),
+        ({"timeout": "2016-01-01T00:00:00Z"}, 400, "validation-error/timeout-passed"),
         ({"paymentPlatform": "erc20-holesky-tglm"}, 400, "bad-payment-platform"),
         ({"address": "0x" + "1" * 40}, 500, "internal-error"),
     ],
@@ -82,7 +82,8 @@ async def test_an_allocation_that_cannot_be_made_is_a_problem(
 ) -> None:
     async with world(tmp_path, funds=Decimal(3)) as (_, requestor):
         found, problem = await requestor()("POST", f"{PAYMENT}/allocations", {"totalAmount": "1", **change})
-        assert (found, problem["type"]) == (status, f"/payment-api/v1/allocations/{kind}")
+        said = problem.get("instance", problem["type"])
+        assert (found, said) == (status, f"/payment-api/v1/allocations/{kind}")
 
 
 # Money -----------------------------------------------------------------------------------------------------------

@@ -232,13 +232,16 @@ class Payments:
         if held + spent + more > self._funds:
             raise _problem(
                 400,
-                "insufficient-account-funds",
-                "Insufficient funds to make the allocation",
+                "validation-error",
+                "Insufficient funds to create the allocation. Top up your account or release all existing allocations"
+                " to unlock the funds via `yagna payment release-allocations`",
+                instance=f"{_ALLOCATIONS}/validation-error/insufficient-account-funds",
                 address=address,
                 availableFunds=f"{self._funds - held - spent:f}",
-                requestedFunds=f"{more:f}",
                 paymentPlatform=self._platform,
                 requestBody=body,
+                requestedFunds=f"{more:f}",
+                reservedFunds=f"{held:f}",
             )
 
     # Documents ---------------------------------------------------------------------------------------------------
