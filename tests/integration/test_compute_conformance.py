@@ -8,11 +8,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +35,7 @@ from oracle.domain import (
     TaskResult,
 )
 from oracle.errors import (
+    BudgetExhausted,
     MalformedResult,
     ModelUnservable,
     PayloadTooLarge,
@@ -48,6 +50,7 @@ from oracle.ports import ComputeBackend
 from oracle.store import SqliteRequestStore
 from provider_images.mnist.draw import draw_digit
 from tests.integration.double_worker import spoil
+from tests.integration.golem_network import GolemNetwork
 
 pytestmark = pytest.mark.integration
 
@@ -68,10 +71,15 @@ class Kit(Protocol):
     cannot: frozenset[str]
     paid: bool  # whether somebody is paid for a task
     slowness: float  # how much longer a worker takes to come up than a process of this machine does
+    task_seconds: float  # about twice what a task takes that does next to nothing
+    races: int
 
     def __call__(self, directory: Path, behaviour: str = "") -> AbstractAsyncContextManager[ComputeBackend]: ...
 
     async def kill_worker(self, backend: ComputeBackend) -> None: ...
+
+    async def runs(self, directory: Path) -> int:
+        """How often a worker did a task in this directory."""
 
 
 class LocalKit:
@@ -80,6 +88,7 @@ class LocalKit:
     cannot: frozenset[str] = frozenset()
     paid = False
     slowness = 1.0
+    task_seconds, races = 0.05, 40
 
     @asynccontextmanager
     async def __call__(self, directory: Path, behaviour: str = "honest") -> AsyncIterator[ComputeBackend]:
@@ -100,6 +109,9 @@ class LocalKit:
         for pid in backend.processes.values():
             os.kill(pid, signal.SIGKILL)
 
+    async def runs(self, directory: Path) -> int:
+        return logged(directory)
+
 
 class GolemDoubleKit:
     """The requestor, with yapapi between it and a double of yagna whose providers misbehave on demand."""
@@ -107,6 +119,7 @@ class GolemDoubleKit:
     # What a provider does is seen through yagna alone: there is no process whose last words could be read.
     cannot = frozenset({"babbles", "dies"})
     paid = True
+    task_seconds, races = 0.05, 40
     slowness = 8.0  # yapapi starts a worker every two seconds, and looks for one that ended every few
 
     @asynccontextmanager
@@ -128,6 +141,13 @@ class GolemDoubleKit:
 
     async def kill_worker(self, backend: ComputeBackend) -> None:
         await self._provider.terminate_activities()
+
+    async def runs(self, directory: Path) -> int:
+        return logged(directory)
+
+
+def logged(directory: Path) -> int:
+    return len((directory / "runs.log").read_text().splitlines())
 
 
 def golem_terms(yagna: YagnaDouble, providers: list[ProviderDouble]) -> GolemTerms:
@@ -170,12 +190,49 @@ class MisbehavingRuntime:
         return done
 
 
-KITS: dict[str, Callable[[], Kit]] = {"local": LocalKit, "golem-double": GolemDoubleKit}
+@dataclass
+class GolemKit:
+    """The requestor over the real yagna and three providers of this machine, in whose image somebody meddled."""
+
+    network: GolemNetwork
+    cannot = frozenset({"babbles", "dies"})
+    paid = True
+    slowness = 16.0
+    task_seconds, races = 0.5, 15
+
+    @asynccontextmanager
+    async def __call__(self, directory: Path, behaviour: str = "honest") -> AsyncIterator[ComputeBackend]:
+        self.network.behave(behaviour)
+        store = SqliteRequestStore(directory / "oracle.sqlite3")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PATH", f"{self.network.ready['gftp_dir']}{os.pathsep}{os.environ['PATH']}")
+            backend = GolemBackend(directory / "tasks", self.network.terms(), store.ledger)
+            await backend.start()
+            try:
+                yield backend
+            finally:
+                began = time.monotonic()
+                await backend.close()
+                assert time.monotonic() - began < 30
+                await store.close()
+
+    async def kill_worker(self, backend: ComputeBackend) -> None:
+        """Kill the provider that has the task, as ``kill -9`` would."""
+        assert isinstance(backend, GolemBackend)
+        for node_id in backend.workers["mnist"]:
+            os.kill(self.network.pid(node_id), signal.SIGKILL)
+
+    async def runs(self, directory: Path) -> int:
+        with closing(sqlite3.connect(directory / "oracle.sqlite3")) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM work WHERE verdict = 'good'").fetchone()
+        return int(count)
 
 
-@pytest.fixture(params=KITS)
+@pytest.fixture(params=["local", "golem-double", "golem"])
 def kit(request: pytest.FixtureRequest) -> Kit:
-    return KITS[request.param]()
+    if request.param == "golem":
+        return GolemKit(request.getfixturevalue("golem_network"))
+    return LocalKit() if request.param == "local" else GolemDoubleKit()
 
 
 @pytest.fixture
@@ -244,7 +301,7 @@ async def test_duplicate_submit_runs_once(kit: Kit, tmp_path: Path, pictures: tu
         assert await backend.collect("a") == first
         with pytest.raises(TaskConflict):
             await backend.submit(task("a", pictures[1:3]))
-        assert len((tmp_path / "runs.log").read_text().splitlines()) == 1
+        assert await kit.runs(tmp_path) == 1
 
 
 async def test_a_settled_task_is_forgotten(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
@@ -271,7 +328,7 @@ async def test_a_cancelled_task_does_not_run(kit: Kit, tmp_path: Path, pictures:
         await backend.cancel("running")
         await backend.cancel("unknown")
         assert isinstance(await backend.collect("running"), TaskResult)
-        assert len((tmp_path / "runs.log").read_text().splitlines()) == 1
+        assert await kit.runs(tmp_path) == 1
 
 
 async def test_a_cancelled_task_stays_so_when_its_worker_dies(
@@ -298,11 +355,11 @@ async def test_cancel_racing_the_result_has_one_outcome(
     rng = random.Random(7)
     outcomes = set()
     async with kit(tmp_path, "slow:0.02") as backend:
-        for i in range(40):
+        for i in range(kit.races):
             key = f"race-{i}"
             await backend.submit(task(key, pictures[:1]))
             collecting = asyncio.create_task(backend.collect(key))
-            await asyncio.sleep(rng.uniform(0, 0.05))
+            await asyncio.sleep(rng.uniform(0, kit.task_seconds))
             await backend.cancel(key)
             first = await asyncio.gather(collecting, return_exceptions=True)
             again = await asyncio.gather(backend.collect(key), return_exceptions=True)
@@ -352,6 +409,21 @@ async def test_an_oversized_payload_is_refused(kit: Kit, tmp_path: Path, picture
             with pytest.raises(PayloadTooLarge):
                 await backend.submit(task("a", inputs))
         with pytest.raises(UnknownTask):
+            await backend.collect("a")
+
+
+async def test_a_budget_that_buys_nothing_is_refused(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
+    async with kit(tmp_path) as backend:
+        assert await backend.quotes(MODEL.manifest, 1)
+        poor = replace(task("a", pictures[:1]), budget=1)
+        if kit.paid:
+            with pytest.raises(BudgetExhausted) as caught:
+                await backend.submit(poor)
+            assert caught.value.remedy
+            with pytest.raises(UnknownTask):
+                await backend.collect("a")
+        else:
+            await backend.submit(poor)
             await backend.collect("a")
 
 
@@ -415,7 +487,7 @@ async def test_a_restart_keeps_finished_tasks(kit: Kit, tmp_path: Path, pictures
         await backend.collect("unfinished")
         await backend.settle("finished", accepted=True)
         assert await backend.recover(["finished"]) == []
-        assert len((tmp_path / "runs.log").read_text().splitlines()) == 3
+        assert await kit.runs(tmp_path) == 3
 
 
 async def test_a_model_it_cannot_run_is_refused(kit: Kit, tmp_path: Path, pictures: tuple[TaskInput, ...]) -> None:
