@@ -195,7 +195,9 @@ def _subject(line: str) -> str:
 async def recorded(api_url: str) -> AsyncIterator[tuple[Journal, str]]:
     """A proxy in front of a daemon that notes every call; its journal and its URL."""
     journal = Journal()
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(120)) as session:
+    # yagna closes a connection that was idle for five seconds, perhaps in the moment when it is used again.
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(120)) as session:
 
         async def forward(request: web.Request) -> web.StreamResponse:
             headers = {
