@@ -44,6 +44,7 @@ Backend = Annotated[
         show_default="golem where this machine can run it",
     ),
 ]
+DEMO_IDLE = 1.0  # seconds that the demo's idle provider waits for more: it is to be paid before the demo ends
 IpfsApi = Annotated[
     str | None,
     typer.Option(envvar="SIBYL_IPFS_API", help="Multiaddr of a Kubo to use instead of Sibyl's own store."),
@@ -151,7 +152,9 @@ def demo(
     async def work() -> bool:
         async with (
             folder() as data_dir,
-            run_stack(data_dir, ports=Ports(), progress=note, ipfs_api=ipfs_api, backend=backend) as stack,
+            run_stack(
+                data_dir, ports=Ports(), progress=note, ipfs_api=ipfs_api, backend=backend, idle_release=DEMO_IDLE
+            ) as stack,
         ):
             pictures, lines, summary = await run_demo(stack, note)
         if not as_json:
@@ -160,6 +163,10 @@ def demo(
                 f"\nPictures: {pictures.source}. Each result was read again by its CID, hashed here, "
                 "and compared with the chain."
             )
+            if summary.paid_glm is not None:
+                typer.echo(
+                    f"Computed by Golem providers, who were paid {summary.paid_glm} GLM on a chain of their own."
+                )
         typer.echo(json.dumps(summary.as_json()))
         return summary.lost == 0 and summary.wrong == 0 and summary.fulfilled + summary.refunded == summary.requests
 

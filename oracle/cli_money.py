@@ -47,6 +47,10 @@ def request(
     from_balance: Annotated[
         bool, typer.Option("--from-balance", help="Pay from the balance at the coordinator; see `sibyl deposit`.")
     ] = False,
+    provider: Annotated[
+        str | None,
+        typer.Option(help="Golem provider that shall compute it (`sibyl providers`); on the oracle's machine only."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until the answers are on-chain.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to stay with --wait.")] = 120.0,
     deadline: Annotated[int, typer.Option(help="Seconds after which the money can be refunded.")] = 600,
@@ -57,6 +61,7 @@ def request(
     from oracle.chain.account import TooDear
     from oracle.client import connect
     from oracle.settings import load_settings
+    from oracle.store import DirectoryWishes
 
     settings = load_settings(data_dir)
     paid: list[dict[str, Any]] = []
@@ -72,6 +77,10 @@ def request(
             if not as_json:
                 typer.echo(f"model {number}, {render.plain(chosen.name)}, costs {render.money(price, token)}")
             cids = await _pinned(client, images, settings.image_max_bytes)
+            if provider is not None:
+                wishes = DirectoryWishes(settings.wishes)
+                for cid in cids:
+                    wishes.wish(client.sender.address, cid, provider)
             try:
                 asked = await client.ask(
                     chosen.on_chain, cids, deadline=deadline, max_price=limit, from_balance=from_balance

@@ -184,6 +184,13 @@ class ComputeBackend(Protocol):
         """After a restart: which of these tasks the backend still holds (running or finished)."""
 
 
+class Wishes(Protocol):
+    """Which provider a requester wants."""
+
+    async def of(self, requests: Iterable[InferenceRequest]) -> Mapping[bytes, str]:
+        """Providers by request id, each a node id or a name; requests without a wish are left out."""
+
+
 class ProviderLedger(Protocol):
     """What is remembered of providers and of money: each ``save`` replaces what was known under the same id."""
 
@@ -390,4 +397,5 @@ __all__ = [
     "RequestStore",
     "Spool",
     "StoredReport",
+    "Wishes",
 ]

@@ -33,7 +33,7 @@ from oracle.pipeline.trust import TrustedBackend, TrustPolicy
 from oracle.pipeline.worth import Worth
 from oracle.ports import Clock, ComputeBackend, ProviderLedger
 from oracle.settings import Settings
-from oracle.store import SqliteRequestStore
+from oracle.store import DirectoryWishes, SqliteRequestStore
 from oracle.telemetry import logger
 
 log = logger("service")
@@ -131,6 +131,7 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             content=content,
             spool=spool,
             models=models,
+            wishes=DirectoryWishes(settings.wishes),
             clock=clock,
             bell=to_runner,
             downstream=settler.bell,

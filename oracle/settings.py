@@ -173,6 +173,11 @@ class Settings(BaseSettings):
         return self.data_dir / "oracle.sqlite3"
 
     @property
+    def wishes(self) -> Path:
+        """Where it is noted which provider a requester wants."""
+        return self.data_dir / "wishes"
+
+    @property
     def spool(self) -> Path:
         """Where verified pictures and weights lie while they are needed."""
         return self.data_dir / "spool"

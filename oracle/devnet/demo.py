@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from oracle.chain.account import AccountSender, Ask, digit_reading, digit_result_cid
@@ -18,10 +18,13 @@ from oracle.devnet.pictures import MANIFEST, Digits, digits
 from oracle.devnet.stack import PRICE, Stack
 from oracle.domain import CODEC_RAW, Cid, OnChainStatus
 from oracle.errors import SibylError
+from oracle.market import to_glm
+from oracle.status import open_store
 
 DIGITS = 8
 DEADLINE = 600  # seconds
 PATIENCE = 90.0  # seconds for every answer that can come to come
+SETTLING = 40.0  # seconds for the providers to be paid
 GRACE = 5.0  # seconds in which the oracle takes note of a deadline that passed
 
 
@@ -54,6 +57,7 @@ class Summary:
     seconds: float
     gas_request: int
     gas_fulfil_per_item: int
+    paid_glm: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The summary as JSON-ready values."""
@@ -86,7 +90,25 @@ async def run_demo(stack: Stack, progress: Callable[[str], None]) -> tuple[Digit
         outcomes.append(await _refund_late(stack, client, sent[-1]))
         seconds = time.monotonic() - started
         lines = [await _line(client, one, outcome) for one, outcome in zip(sent, outcomes, strict=True)]
-    return pictures, lines, _summary(sent, outcomes, lines, seconds)
+    summary = _summary(sent, outcomes, lines, seconds)
+    if stack.golem is not None:
+        progress("waiting until the provider's invoice is settled on the payment chain")
+        summary = replace(summary, paid_glm=await _paid(stack))
+    return pictures, lines, summary
+
+
+async def _paid(stack: Stack) -> str:
+    """What the providers got, in GLM, once every invoice is settled; what was settled by then when time is up."""
+    store = open_store(stack.settings)
+    try:
+        for _ in range(int(SETTLING / 0.5)):
+            _, books = await store.books()
+            if books.accepted and not books.owed and not await store.ledger.open_agreements():
+                break
+            await asyncio.sleep(0.5)
+        return to_glm(books.accepted - books.owed)
+    finally:
+        await store.close()
 
 
 async def _ask_everything(stack: Stack, client: Client, pictures: Digits) -> list[_Sent]:

@@ -84,10 +84,12 @@ async def run_stack(
     block_time: float | None = None,
     cancel_window: int | None = None,
     backend: str | None = None,
+    idle_release: float | None = None,
 ) -> AsyncIterator[Stack]:
     """Bring everything up below ``data_dir``, in order, and take it down again, in reverse.
 
-    ``backend`` is "golem", "local", or None for the first where this machine can run it and else the second.
+    ``backend`` is "golem", "local", or None for the first where this machine can run it and else the second;
+    ``idle_release`` in seconds is how long an idle provider is kept.
 
     ``ipfs_api`` is the multiaddr of a Kubo to use instead of the store that ships with us; ``block_time`` and
     ``cancel_window`` in seconds. A folder that was used before goes on where it stopped, with the cancel window that it
@@ -124,6 +126,8 @@ async def run_stack(
             addresses = {"ipfs_api": listens["rpc"], "gateway_url": listens["gateway"]}
 
         golem, market = await _golem(data_dir, backend, stack, progress)
+        if idle_release is not None:
+            market["golem_idle_release"] = idle_release
         await _deploy(data_dir, chain, {**addresses, **market}, cancel_window, progress)
         settings = load_local_settings(data_dir)
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from oracle.domain import Cid, ComputeTask, FailureReason, RequestStatus, ServableModel, TaskInput, TaskResult
@@ -23,7 +24,7 @@ from oracle.pipeline.commit import commit
 from oracle.pipeline.duty import Bell, backoff
 from oracle.pipeline.models import ModelCatalogue
 from oracle.pipeline.results import compact_answer, result_document
-from oracle.ports import Clock, ComputeBackend, ContentStore, Move, RequestRow, RequestStore, Spool
+from oracle.ports import Clock, ComputeBackend, ContentStore, Move, RequestRow, RequestStore, Spool, Wishes
 from oracle.telemetry import logger, short
 
 log = logger("runner")
@@ -50,6 +51,7 @@ class Runner:
         content: ContentStore,
         spool: Spool,
         models: ModelCatalogue,
+        wishes: Wishes,
         clock: Clock,
         bell: Bell,
         downstream: Bell,
@@ -63,6 +65,7 @@ class Runner:
         self.bell = bell
         self._store, self._backend, self._content, self._spool = store, backend, content, spool
         self._models, self._clock, self._coming, self._limits = models, clock, coming, limits
+        self._wishes = wishes
         self._downstream, self._upstream = downstream, upstream
         self._timeout, self._margin, self._max_attempts = timeout, margin, max_attempts
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -146,13 +149,20 @@ class Runner:
             back = [Move(row.request_id, RequestStatus.CONFIRMED, detail="spooled bytes are gone") for row in lost]
             await commit(self._store, back, expected=[READY])
             self._upstream.ring()
-        key = uuid.uuid4().hex
         kept = [row for row in batch.rows if row not in late and row not in lost]
+        wanted = await self._wishes.of(row.request for row in kept)
+        for row in [row for row in kept if row.request_id in wanted]:
+            # Alone: its neighbours have no such wish.
+            await self._open([row], "wish", wanted[row.request_id])
+        await self._open([row for row in kept if row.request_id not in wanted], batch.cause, "")
+
+    async def _open(self, kept: Sequence[RequestRow], cause: str, provider: str) -> None:
+        key = uuid.uuid4().hex
         taken = set(await self._store.open_batch(key, [row.request_id for row in kept])) if kept else set()
         rows = [row for row in kept if row.request_id in taken]
         if rows:
-            log.debug("batch %s closes", key[:8], extra={"items": len(rows), "cause": batch.cause})
-            self._follow_in_background(key, rows, self._run)
+            log.debug("batch %s closes", key[:8], extra={"items": len(rows), "cause": cause})
+            self._follow_in_background(key, rows, partial(self._run, provider=provider))
 
     def _follow_in_background(self, key: str, rows: Sequence[RequestRow], work: Work) -> None:
         self._running[key] = asyncio.create_task(self._guard(key, rows, work))
@@ -172,7 +182,7 @@ class Runner:
         await self._backend.cancel(key)
         await self._backend.settle(key, accepted=False)
 
-    async def _run(self, key: str, rows: Sequence[RequestRow]) -> None:
+    async def _run(self, key: str, rows: Sequence[RequestRow], *, provider: str) -> None:
         try:
             model = await self._models.resolve(rows[0].request.model_id)
         except PermanentFailure as error:
@@ -183,7 +193,7 @@ class Runner:
             await self._send_back(rows, f"its model is not here yet: {error}", counted=False, pause=MODEL_PAUSE)
             return
         try:
-            await self._backend.submit(self._task(key, rows, model))
+            await self._backend.submit(self._task(key, rows, model, provider))
         except PermanentFailure as error:
             await self._fail(rows, error.reason, str(error))
         except BudgetExhausted as error:
@@ -239,7 +249,7 @@ class Runner:
         await self._fail(late, FailureReason.COMPUTE_FAILED, detail)
         return [row for row in rows if row not in late]
 
-    def _task(self, key: str, rows: Sequence[RequestRow], model: ServableModel) -> ComputeTask:
+    def _task(self, key: str, rows: Sequence[RequestRow], model: ServableModel, provider: str) -> ComputeTask:
         inputs = []
         for row in rows:
             path = self._spool.path(row.request.image_cid)
@@ -249,7 +259,8 @@ class Runner:
         # The time of the last: one member's near deadline must not cost its neighbours their results, nor a provider
         # its standing. What comes too late for the first is late for that one alone.
         left = max(self._slack(row) for row in rows)
-        return ComputeTask(key, model, tuple(inputs), deadline=time.time() + min(self._timeout, max(1.0, left)))
+        deadline = time.time() + min(self._timeout, max(1.0, left))
+        return ComputeTask(key, model, tuple(inputs), deadline, provider=provider)
 
     async def _pin(self, rows: Sequence[RequestRow], result: TaskResult, model: ServableModel) -> None:
         items = {item.request_id: item for item in result.items}

@@ -2,5 +2,6 @@
 
 from oracle.store.books import ModelBooks, ProviderBooks
 from oracle.store.store import Binding, SqliteRequestStore
+from oracle.store.wishes import DirectoryWishes
 
-__all__ = ["Binding", "ModelBooks", "ProviderBooks", "SqliteRequestStore"]
+__all__ = ["Binding", "DirectoryWishes", "ModelBooks", "ProviderBooks", "SqliteRequestStore"]

@@ -54,6 +54,30 @@ def test_given_a_picture_when_asked_with_wait_then_the_answer_and_the_result_fil
         assert page.headers["Content-Type"] == "image/png"
 
 
+def test_given_a_named_provider_when_asked_then_it_alone_computes_the_answer(
+    up: Running, seven: Path, tmp_path: Path
+) -> None:
+    curie = next(one for one in up.json("providers") if one["name"] == "curie")
+    answer = up.json("request", str(seven), "--wait", "--provider", "curie")
+    saved = up.json("result", answer["request"], "--out", str(tmp_path))
+    assert json.loads(Path(saved["files"][0]).read_bytes())["provider"]["id"] == curie["node_id"]
+
+
+def test_given_answered_requests_when_the_accounts_are_asked_then_income_stands_beside_what_was_spent(
+    up: Running, seven: Path
+) -> None:
+    up.json("request", str(seven), "--wait")
+    books = up.json("accounts")
+    (digits_model,) = [line for line in books["models"] if line["model"] == "mnist-cnn"]
+    # Seven tenths of a payment are the operator's.
+    assert digits_model["earned"] == digits_model["answered"] * 10**14 * 7 // 10
+    assert books["earned_wei"] == digits_model["earned"]
+    assert books["gas_wei"] > 0
+    shown = up.sibyl("accounts").stdout
+    assert "mnist-cnn" in shown
+    assert "SIBYL_GLM_PRICE" in shown
+
+
 def test_given_an_answered_request_when_its_status_is_asked_then_the_timeline_shows_each_stage(
     up: Running, seven: Path
 ) -> None:

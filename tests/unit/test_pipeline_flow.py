@@ -40,7 +40,7 @@ from oracle.domain import (
     ServableModel,
     TaskResult,
 )
-from oracle.errors import ContentUnavailable, RpcUnavailable, WorkerLost
+from oracle.errors import BudgetExhausted, ContentUnavailable, RpcUnavailable, WorkerLost
 from oracle.pipeline import runner as runner_module
 from oracle.pipeline.batcher import BatchLimits
 from oracle.pipeline.duty import Bell
@@ -49,7 +49,7 @@ from oracle.pipeline.models import ModelCatalogue
 from oracle.pipeline.runner import Runner
 from oracle.pipeline.settler import Settler
 from oracle.pipeline.worth import Worth
-from oracle.store import SqliteRequestStore
+from oracle.store import DirectoryWishes, SqliteRequestStore
 
 pytestmark = pytest.mark.unit
 
@@ -145,13 +145,14 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
             wall=clock.now,
         )  # fmt: skip
         upstream = Bell()
+        wishes = DirectoryWishes(tmp_path / "wishes")
         intake = Intake(
             store=store, content=content, inspector=PrefixInspector(), spool=spool, models=catalogue, worth=worth,
             clock=clock, bell=Bell(), downstream=Bell(), failures=settler.bell,
             concurrency=8, max_bytes=1000, timeout=5.0, margin=5.0,
         )  # fmt: skip
         runner = Runner(
-            store=store, backend=backend, content=content, spool=spool, models=catalogue, clock=clock,
+            store=store, backend=backend, content=content, spool=spool, models=catalogue, wishes=wishes, clock=clock,
             bell=Bell(), downstream=settler.bell, upstream=upstream, coming=lambda: intake.coming,
             limits=BatchLimits(linger=0.0), timeout=60.0, margin=5.0, max_attempts=3,
         )  # fmt: skip
@@ -717,4 +718,39 @@ async def test_given_a_model_that_takes_long_to_come_back_when_restarted_then_re
     for _ in range(15):
         await oracle.run(2)
         oracle.clock.time += 3
+    assert await oracle.status(request_id) is S.FULFILLED
+
+
+async def test_given_a_wish_for_a_provider_when_the_batch_closes_then_that_picture_goes_there_alone(
+    build: Build, tmp_path: Path
+) -> None:
+    oracle = build()
+    DirectoryWishes(tmp_path / "wishes").wish(REQUESTER, cid_of(b"picture 2"), "ada")
+    ids = [await oracle.ask(b"picture %d" % n) for n in range(4)]
+    await oracle.run()
+    assert {await oracle.status(i) for i in ids} == {S.FULFILLED}
+    asked = {task.provider: [item.image_cid for item in task.inputs] for task in oracle.backend.submitted}
+    assert asked == {"ada": [cid_of(b"picture 2")], "": [cid_of(b"picture %d" % n) for n in (0, 1, 3)]}
+
+
+async def test_given_a_budget_that_is_used_up_when_submitted_then_requests_wait_and_it_is_no_attempt_of_theirs(
+    build: Build,
+) -> None:
+    oracle = build()
+    submit = oracle.backend.submit
+    refusals = 5
+
+    async def poor(task: ComputeTask) -> None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise BudgetExhausted("the last 24 hours cost 10 GLM of 10")
+        await submit(task)
+
+    oracle.backend.submit = poor  # type: ignore[method-assign]
+    request_id = await oracle.ask(b"picture one", deadline=3600)
+    for _ in range(8):
+        await oracle.run(10)
+        oracle.clock.time += 31
+    assert refusals == 0
     assert await oracle.status(request_id) is S.FULFILLED

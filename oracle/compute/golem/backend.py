@@ -77,7 +77,7 @@ class GolemBackend:
         ledger: ProviderLedger,
         *,
         max_pixels: int = 25_000_000,
-        sweep_every: float = 15.0,
+        sweep_every: float = 5.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._terms, self._ledger, self._sweep_every = terms, ledger, sweep_every
