@@ -28,12 +28,12 @@ from oracle.settings import Settings
 from tests.benchmarks.batching_world import EPOCH, HASTY, Agenda, Asked, Pool, Task, Terms, percentile, requests
 from tests.benchmarks.machine import machine, versions
 
-SETTINGS = Settings.model_construct()  # the defaults, whatever the environment says
+SETTINGS = Settings.model_construct(backend="golem")  # its defaults, whatever the environment says
 MARGIN = SETTINGS.deadline_margin
 LIMITS = BatchLimits(
     SETTINGS.batch_items,
     SETTINGS.batch_bytes,
-    SETTINGS.batch_linger,
+    SETTINGS.linger,
     slack=4 * MARGIN,
     urgent=MARGIN + min(URGENT, 2 * MARGIN),
 )

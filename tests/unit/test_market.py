@@ -50,7 +50,7 @@ def test_failures_block_longer_each_time_and_a_lie_for_a_day() -> None:
     liar = NEW.judged(Verdict.LIED, 0.0, "contradicted")
     assert liar.blocked(86_399.0)
     assert not liar.blocked(86_401.0)
-    assert liar.judged(Verdict.LIED, 86_401.0).blocked(86_401.0 + 2 * 86_000.0)
+    assert liar.judged(Verdict.LIED, 86_401.0).blocked(86_401.0 + 1.8 * 86_400.0)
     # A later failure does not cut a block short.
     assert liar.judged(Verdict.FAILED, 10.0).blocked(80_000.0)
 
