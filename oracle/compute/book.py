@@ -131,7 +131,7 @@ class TaskBook:
 
     def _sweep(self) -> None:
         """Remove what an earlier run left unfinished, and old results that nobody came for."""
-        for folder in self._directory.iterdir():
+        for folder in self._directory.glob("*/"):
             with contextlib.suppress(FileNotFoundError):
                 if self.now() - (folder / RESULT_FILE).stat().st_mtime < _FORGET_AFTER:
                     continue

@@ -28,7 +28,7 @@ from oracle.domain import (
     TaskInput,
     TaskResult,
 )
-from oracle.errors import ComputeError, MalformedResult, PermanentFailure, UnknownTask
+from oracle.errors import ComputeError, MalformedResult, PermanentFailure, TaskTimeout, UnknownTask
 from oracle.market import KnownAnswer
 from oracle.pipeline.comparison import agree
 from oracle.ports import Clock, ComputeBackend, ProviderLedger, Spool
@@ -62,7 +62,10 @@ class _Case:
 
 
 class TrustedBackend:
-    """``ports.ComputeBackend`` over another one, whose results are not taken on trust."""
+    """``ports.ComputeBackend`` over another one, whose results are not taken on trust.
+
+    Once there is one result, another is waited for ``patience`` seconds.
+    """
 
     def __init__(
         self,
@@ -73,9 +76,10 @@ class TrustedBackend:
         clock: Clock,
         policy: TrustPolicy,
         max_inputs: int = 16,
+        patience: float = 30.0,
     ) -> None:
         self._backend, self._ledger, self._spool, self._clock = backend, ledger, spool, clock
-        self._policy, self._max_inputs = policy, max_inputs
+        self._policy, self._max_inputs, self._patience = policy, max_inputs, patience
         self._cases: dict[str, _Case] = {}
 
     async def start(self) -> None:
@@ -187,7 +191,9 @@ class TrustedBackend:
             if known is not None:
                 place = int(_fraction("place", key) * (len(inputs) + 1))
                 inputs = (*inputs[:place], known, *inputs[place:])
-        return replace(task, key=key, inputs=inputs, avoid=task.avoid | avoid, apart=task.key)
+        # A requester names who answers, not who is compared.
+        provider = task.provider if key == _copy_key(task.key, 1) else ""
+        return replace(task, key=key, inputs=inputs, provider=provider, avoid=task.avoid | avoid, apart=task.key)
 
     async def _pick(self, task: ComputeTask, key: str) -> TaskInput | None:
         """A picture with a known answer, the same one for the same key; none that the task asks about anyway."""
@@ -238,7 +244,13 @@ class TrustedBackend:
     ) -> None:
         """Add one copy's result, its known answers checked and taken out, or the error that it came to."""
         try:
-            result = await self._backend.collect(copy)
+            # The first answer waits for what it is compared with, but not for ever: there may be one provider alone.
+            async with asyncio.timeout(self._patience if results and case.task is not None else None):
+                result = await self._backend.collect(copy)
+        except TimeoutError:
+            await self._backend.cancel(copy)
+            errors.append(TaskTimeout(f"nobody else computed the task within {self._patience:g} s"))
+            return
         except (ComputeError, PermanentFailure) as error:
             errors.append(error)
             return

@@ -76,8 +76,10 @@ class SqliteLedger:
 
     async def spent(self, since: float) -> int:
         """What was accepted from ``since`` on; of an agreement's cumulative documents the largest counts."""
+        accepted = documents.c.decision == Decision.ACCEPTED
+        recent = select(documents.c.agreement_id).where(accepted, documents.c.decided_at >= since)
         query = select(documents.c.agreement_id, documents.c.amount, documents.c.decided_at).where(
-            documents.c.decision == Decision.ACCEPTED
+            accepted, documents.c.agreement_id.in_(recent)
         )
         rows = await self._read(lambda connection: connection.execute(query).all())
         now: dict[str, int] = {}

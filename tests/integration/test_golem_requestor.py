@@ -350,6 +350,28 @@ async def test_agreements_of_a_run_that_was_killed_are_ended_at_the_next_start(
             await again.close()
 
 
+async def test_what_is_reserved_is_topped_up_and_given_back_after_a_kill(
+    market: Open, pictures: tuple[TaskInput, ...]
+) -> None:
+    dear = ProviderDouble("oak", terms=Terms(per_second=0.0005, per_cpu_second=0.001))
+    async with market(dear) as here:
+        async with here.requestor(budget_day=to_amount("0.002"), idle_release=0.2) as backend:
+            await run(backend, "a", pictures)
+            await here.yagna.until(lambda: any(one.status == "ACCEPTED" for one in here.yagna.payments.invoices))
+            (allocation,) = here.yagna.payments.allocations.values()
+            await here.yagna.until(lambda: Decimal(allocation.view()["remainingAmount"]) >= Decimal("0.001"))
+        (here.folder / "tasks" / "allocation").write_text("one-that-is-gone")
+        async with here.requestor():
+            # The one of a run that was killed: nothing released it.
+            left = (here.folder / "tasks" / "allocation").read_text()
+            again = GolemBackend(here.folder / "tasks", here.terms(), here.store.ledger)
+            await again.start()
+            try:
+                assert here.yagna.payments.allocations[left].released
+            finally:
+                await again.close()
+
+
 async def test_a_job_is_left_for_a_new_one_before_it_is_too_old(market: Open, pictures: tuple[TaskInput, ...]) -> None:
     # Providers make no agreement in a job's last five minutes, so this one is left after some six seconds.
     async with (

@@ -59,7 +59,7 @@ async def desk() -> AsyncIterator[Desk]:
 
     market = Market(TERMS, store.ledger, clock=now)
     desk = Desk(store, market, Paymaster(TERMS, store.ledger, market, clock=now))
-    await market.seen("0xaa", offer())
+    market.seen("0xaa", offer())
     yield desk
     await store.close()
 
@@ -165,7 +165,7 @@ async def test_what_was_paid_is_shared_out_among_models_to_the_last_part(desk: D
 async def test_the_quicker_the_cheaper_and_the_better_known_one_scores_higher(desk: Desk) -> None:
     market = desk.market
     for name, properties in (("cheap", offer(second=0.00001)), ("dear", offer(second=0.0009))):
-        await market.seen(name, properties)
+        market.seen(name, properties)
     cheap, dear = market.provider("cheap"), market.provider("dear")
     assert cheap is not None
     assert dear is not None
@@ -184,7 +184,7 @@ async def test_the_quicker_the_cheaper_and_the_better_known_one_scores_higher(de
 
 async def test_who_is_too_dear_or_blocked_gets_no_work(desk: Desk) -> None:
     market = desk.market
-    await market.seen("dear", offer(second=0.1))
+    market.seen("dear", offer(second=0.1))
     assert market.refusal("dear") == "its price is above the ceiling"
     assert market.refusal("nobody") == "its offer was never seen"
     assert not market.refusal("0xaa")
@@ -213,7 +213,7 @@ async def test_what_is_known_survives_a_restart_and_the_operator_has_the_last_wo
 
 async def test_a_provider_is_found_by_name_when_one_alone_bears_it(desk: Desk) -> None:
     assert desk.market.find("oak") == "0xaa"
-    await desk.market.seen("0xbb", offer())
+    desk.market.seen("0xbb", offer())
     assert desk.market.find("oak") == "oak"
     assert desk.market.find("0xbb") == "0xbb"
 

@@ -30,7 +30,7 @@ from oracle.domain import (
     ServableModel,
     TaskResult,
 )
-from oracle.errors import BudgetExhausted, MalformedResult, ModelUnservable, WorkerLost
+from oracle.errors import BudgetExhausted, MalformedResult, ModelUnservable, StoreError, WorkerLost
 from oracle.market import GLM, Provider, Verdict, Work, to_glm
 from oracle.ports import ProviderLedger
 from oracle.telemetry import logger
@@ -39,6 +39,7 @@ from provider_images.runtime.job import MAX_INPUTS, JobError
 log = logger("golem")
 
 MAX_PAYLOAD = 64 * 1024 * 1024
+_ALLOCATION = "allocation"
 _TICK = 0.5  # seconds between two looks at how many workers are wanted
 _HOPELESS = 3  # workers in a row that did not come up, after which waiting tasks are told
 _QUICKEST = 2.0  # seconds under which no task is taken for a straggler
@@ -92,6 +93,7 @@ class GolemBackend:
         self._market = Market(terms, ledger, clock=clock)
         self._paymaster = Paymaster(terms, ledger, self._market, clock=clock)
         self._watch = AgreementWatch(self._market, self._paymaster, clock=clock)
+        self._directory, self._allocation = directory, ""
         self._golem: yapapi.Golem | None = None
         self._fleets: dict[str, Fleet] = {}
         self._waiting: list[TaskRecord] = []
@@ -128,6 +130,7 @@ class GolemBackend:
         except Exception as error:
             raise allocation_refused(self._terms, error) from error
         self._golem = golem
+        await self._note_allocation(golem)
         left = await self._paymaster.close_leftovers()
         if left:
             log.info("ended %d agreements of an earlier run", left)
@@ -139,6 +142,14 @@ class GolemBackend:
             asyncio.create_task(self._scan(), name="golem market"),
             asyncio.create_task(self._watch.write(), name="golem agreements"),
         ]
+
+    async def _note_allocation(self, golem: yapapi.Golem) -> None:
+        """Yagna keeps what a killed run reserved for years, so each run notes its own, and the next one releases it."""
+        note = self._directory / _ALLOCATION
+        if note.exists():
+            await self._paymaster.release(note.read_text().strip())
+        self._allocation = str(golem._engine._budget_allocations[0].id)
+        note.write_text(self._allocation)
 
     async def close(self) -> None:
         """End workers and agreements and give the reserved money back; within half a minute."""
@@ -158,6 +169,8 @@ class GolemBackend:
                     await self._golem.stop(wait_for_payments=False)
         except TimeoutError:
             log.warning("yagna takes too long to end what runs; it is ended at the next start")
+        except Exception as error:  # noqa: BLE001 - yagna may be gone already; what it holds is ended at the next start
+            log.warning("yagna was not left in order: %s", str(getattr(error, "body", "") or error)[:200])
         for service in self._services:
             service.cancel()
         await asyncio.gather(*self._services, return_exceptions=True)
@@ -342,6 +355,11 @@ class GolemBackend:
         error = ModelUnservable(f"{lease.name} cannot load the model: {reason}")
         self._book.finish(record, error, provider=lease.node_id)
 
+    def unsendable(self, record: TaskRecord, reason: str) -> None:
+        """The task's files cannot be read here, which is no fault of the worker's."""
+        self._book.put_down(record)
+        self._book.finish(record, WorkerLost(f"the task's files cannot be read: {reason}"))
+
     # -----------------------------------------------------------------------------------------------------------
     # Inside
     # -----------------------------------------------------------------------------------------------------------
@@ -477,6 +495,10 @@ class GolemBackend:
     async def _tend(self) -> None:
         while True:
             self._staff()
+            try:
+                await self._market.flush()
+            except StoreError as error:
+                log.warning("what the market offers is not written down: %s", error)
             await asyncio.sleep(_TICK)
 
     async def _scan(self) -> None:
@@ -493,6 +515,7 @@ class GolemBackend:
         while True:
             try:
                 await self._paymaster.sweep()
+                await self._paymaster.top_up(self._allocation)
             except Exception as error:  # noqa: BLE001 - yagna may be away for a while; the next look comes
                 log.warning("yagna's documents cannot be read: %s", str(getattr(error, "body", error))[:200])
             await asyncio.sleep(self._sweep_every)

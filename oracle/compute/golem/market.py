@@ -39,6 +39,7 @@ class Market:
     def __init__(self, terms: GolemTerms, ledger: ProviderLedger, *, clock: Callable[[], float] = time.time) -> None:
         self._terms, self._ledger, self._now = terms, ledger, clock
         self._known: dict[str, Provider] = {}
+        self._unsaved: set[str] = set()
 
     async def load(self) -> None:
         """Read what earlier runs knew. The operator's lists are those of today's settings."""
@@ -58,8 +59,8 @@ class Market:
         named = [node_id for node_id, provider in self._known.items() if provider.name == name]
         return named[0] if len(named) == 1 else name
 
-    async def seen(self, node_id: str, properties: Mapping[str, Any]) -> Provider | None:
-        """Note an offer; None when its price is not one that we understand."""
+    def seen(self, node_id: str, properties: Mapping[str, Any]) -> Provider | None:
+        """Note an offer; None when its price is not one that we understand. Offers come in floods: see ``flush``."""
         price = read_price(properties)
         if price is None:
             return None
@@ -75,8 +76,19 @@ class Market:
             threads=threads if isinstance(threads, int) and threads > 0 else 1,
             last_seen=now,
         )
-        await self._save(fresh)
+        self._known[node_id] = fresh
+        self._unsaved.add(node_id)
         return fresh
+
+    async def flush(self) -> None:
+        """Write down every offer seen since the last time, in one transaction. Raises StoreError."""
+        unsaved, self._unsaved = self._unsaved, set()
+        if unsaved:
+            try:
+                await self._ledger.save_providers([self._known[node_id] for node_id in unsaved])
+            except BaseException:
+                self._unsaved |= unsaved
+                raise
 
     async def warmed_up(self, node_id: str, facts: Mapping[str, Any]) -> None:
         """Note what a provider's warm-up measured."""
@@ -176,7 +188,7 @@ class SibylStrategy(MarketStrategy):
 
     async def score_offer(self, offer: OfferProposal) -> float:
         """Note the offer, and score it."""
-        provider = await self._market.seen(offer.issuer, offer.props)
+        provider = self._market.seen(offer.issuer, offer.props)
         return float(SCORE_REJECTED) if provider is None else self._market.score(provider)
 
     async def invoice_accepted_amount(self, invoice: Invoice) -> Decimal:

@@ -167,6 +167,31 @@ class Paymaster:
                     await self.closed(agreement.agreement_id)
         return len(left)
 
+    async def release(self, allocation_id: str) -> None:
+        """Give back what a run that was killed had reserved."""
+        async with self._api("payment") as client:
+            try:
+                await PaymentApi(client).release_allocation(allocation_id, _request_timeout=_CALL_SECONDS)
+            except Exception as error:  # noqa: BLE001 - released already, or yagna does not know it any more
+                log.debug("allocation %s: %s", allocation_id[:8], error)
+
+    async def top_up(self, allocation_id: str) -> None:
+        """Reserve the budget of a day anew when less than half of it is left, since what was spent does not come back.
+
+        Raises what aiohttp raises.
+        """
+        url = f"{self._terms.api_url}/payment-api/v1/allocations/{allocation_id}"
+        headers = {"Authorization": f"Bearer {self._terms.app_key}"}
+        timeout = aiohttp.ClientTimeout(total=_CALL_SECONDS)
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout, raise_for_status=True) as session:
+            async with session.get(url) as answer:
+                known = await answer.json()
+            if to_amount(known["remainingAmount"]) < self._terms.budget_day // 2:
+                total = to_amount(known["spentAmount"]) + self._terms.budget_day
+                # yapapi's own client sends fields that yagna does not let change.
+                async with session.put(url, json={"totalAmount": to_glm(total)}) as answer:
+                    await answer.read()
+
     async def sweep(self) -> None:
         """Decide on documents that wait since long, and note which accepted ones are settled on the chain."""
         async with self._api("payment") as client:

@@ -31,7 +31,7 @@ from oracle.compute.golem.payments import Paymaster
 from oracle.compute.golem.terms import GolemTerms, Image
 from oracle.market import Agreement, Price, Verdict
 from oracle.telemetry import logger
-from provider_images.runtime.job import JOB_FILE, MAX_RESULT_BYTES, Job, JobInput, JobModel
+from provider_images.runtime.job import JOB_FILE, MAX_RESULT_BYTES, Job, JobError, JobInput, JobModel
 from provider_images.runtime.task import pack_task
 
 log = logger("golem")
@@ -76,6 +76,9 @@ class Desk(Protocol):
     def model_refused(self, record: TaskRecord, lease: Lease, reason: str) -> None:
         """The runtime cannot load the model."""
 
+    def unsendable(self, record: TaskRecord, reason: str) -> None:
+        """The task's files cannot be read here, which is no fault of the worker's."""
+
 
 class Fleet:
     """The workers of one image, over one yapapi job after another; each is left before it is too old for agreements."""
@@ -91,6 +94,7 @@ class Fleet:
         self.last_failure = ""
         self._jobs: set[asyncio.Task[None]] = set()
         self._workers: weakref.WeakSet[AsyncGenerator[Script, Any]] = weakref.WeakSet()
+        self._background: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._outstanding = 0
         self._retire_at = 0.0
@@ -114,6 +118,7 @@ class Fleet:
         await asyncio.gather(*self._jobs, return_exceptions=True)
         # yapapi leaves a cancelled worker's generator to the garbage collector, which comes when all else is gone.
         await asyncio.gather(*(worker.aclose() for worker in list(self._workers)), return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
 
     # -----------------------------------------------------------------------------------------------------------
     # Jobs
@@ -193,7 +198,12 @@ class Fleet:
                     self.leases.add(lease)
                     self.failures = 0
                 while not refusal and (record := await self._next(lease, retire_at)) is not None:
-                    script, returned = self._begin(context, lease, record)
+                    try:
+                        script, returned = self._begin(context, lease, record)
+                    except (OSError, JobError) as error:
+                        self._desk.unsendable(record, str(error))
+                        lease.record = None
+                        continue
                     try:
                         yield script
                     except CommandExecutionError as error:
@@ -297,14 +307,10 @@ class Fleet:
             self.failures += 1
             await self._market.judge(lease.node_id, Verdict.FAILED, f"it did not come up: {reason}")
 
-    @staticmethod
-    def _in_background(work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        _background.add(task)
-        task.add_done_callback(_background.discard)
-
-
-_background: set[asyncio.Task[None]] = set()
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
 
 class AgreementWatch:

@@ -43,7 +43,7 @@ async def scan(terms: GolemTerms, image: Image, market: Market, *, seconds: floa
                 async with asyncio.timeout(seconds):
                     async for proposal in subscription.events():
                         seen.add(proposal.issuer)
-                        await market.seen(proposal.issuer, proposal.props)
+                        market.seen(proposal.issuer, proposal.props)
                         if len(seen) >= MOST_OFFERS:
                             break
     return len(seen)
