@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -241,6 +242,40 @@ async def test_given_a_copy_that_nobody_can_compute_the_other_stands(
     asked = task(tmp_path)
     await trusted.submit(asked)
     assert answers(await trusted.collect("k")) == [truth(item) for item in asked.inputs]
+
+
+async def test_given_a_copy_that_does_not_come_the_first_answer_does_not_wait_for_ever(
+    store: SqliteRequestStore, tmp_path: Path
+) -> None:
+    backend = ProvidersDouble(a=truth, b=truth)
+    collect, cancelled = backend.collect, []
+
+    async def second_hangs(key: str) -> TaskResult:
+        if key == "k/2":
+            await asyncio.sleep(3600)
+        return await collect(key)
+
+    async def cancel(key: str) -> None:
+        cancelled.append(key)
+
+    backend.collect, backend.cancel = second_hangs, cancel  # type: ignore[method-assign]
+    spool = DirectorySpool(tmp_path / "known")
+    trusted = TrustedBackend(
+        backend, ledger=store.ledger, spool=spool, clock=SteppedClock(1_000.0), policy=TWICE, patience=0.1
+    )
+    asked = task(tmp_path)
+    await trusted.submit(asked)
+    assert answers(await trusted.collect("k")) == [truth(item) for item in asked.inputs]
+    assert cancelled == ["k/2"]
+    assert not await store.ledger.known_answers(MODEL.manifest_cid.text)
+
+
+async def test_a_named_provider_answers_and_another_is_compared(
+    above: Callable[..., TrustedBackend], tmp_path: Path
+) -> None:
+    backend = ProvidersDouble(a=truth, b=truth)
+    await above(backend, TWICE).submit(dataclasses.replace(task(tmp_path), provider="a"))
+    assert [asked.provider for asked in backend.tasks.values()] == ["a", ""]
 
 
 async def test_given_no_copy_that_anybody_can_compute_the_error_is_the_backends(
