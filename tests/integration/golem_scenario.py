@@ -74,7 +74,7 @@ class Told:
     events: Tracks
 
 
-async def play(place: Place) -> Told:
+async def play(place: Place, starting: asyncio.Lock) -> Told:
     """Run every job of the scenario under one ``Golem``, with all its calls noted."""
     listener = Listener()
     strategy = InOrder(place.providers)
@@ -88,7 +88,7 @@ async def play(place: Place) -> Told:
             event_consumer=listener,
             api_config=ApiConfig(app_key=place.app_key, api_url=api_url),
         )
-        await start(golem, place.gftp_dir)
+        await start(golem, place.gftp_dir, starting)
         try:
             results = [await _run(golem, job, place, strategy) for job in SCENARIO]
         finally:
@@ -98,12 +98,9 @@ async def play(place: Place) -> Told:
     return Told(results, conversation(said), notes, listener.tracks)
 
 
-_starting = asyncio.Lock()
-
-
-async def start(golem: yapapi.Golem, gftp_dir: str) -> None:
+async def start(golem: yapapi.Golem, gftp_dir: str, starting: asyncio.Lock) -> None:
     """Start with the ``gftp`` of a folder. yapapi looks for it here alone, so that others may start with another."""
-    async with _starting:
+    async with starting:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PATH", f"{gftp_dir}{os.pathsep}{os.environ['PATH']}")
             await golem.start()
