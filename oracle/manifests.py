@@ -19,7 +19,11 @@ MAX_SIDE = 4096
 TASKS = frozenset({"classification"})
 ENGINES = frozenset({"keras"})
 COLORS = {"gray": 1, "rgb": 3}
-FITS = frozenset({"stretch", "digit"})
+FITS = frozenset({"stretch", "crop", "digit"})
+MODES = frozenset({"range", "tf", "torch", "caffe"})
+RESIZES = frozenset({"bilinear", "bicubic", "lanczos", "box", "nearest"})
+FORMATS = frozenset({"npz-float16", "hdf5", "safetensors"})
+VALUES = frozenset({"probabilities"})
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -61,7 +65,11 @@ def parse_manifest(document: object) -> ModelManifest:
     _check_input(_object(body.get("input"), "input"))
     _check_comparison(_object(body.get("comparison"), "comparison"))
     _integer(weights, "bytes", "weights.bytes", 1, MAX_WEIGHTS)
+    _optional(weights, "format", "weights.format", FORMATS)
     output = _object(body.get("output"), "output")
+    _optional(output, "values", "output.values", VALUES)
+    if output.get("shape", [len(labels)]) != [len(labels)]:
+        raise ManifestInvalid(f"output.shape: [{len(labels)}] expected, a number for each label")
     return ModelManifest(
         name=_matching(body, "name", "name", _NAME),
         task=_choice(body, "task", "task", TASKS),
@@ -94,6 +102,21 @@ def _check_input(declared: Mapping[str, Any]) -> None:
         if height != width or channels != 1:
             raise ManifestInvalid("input.fit: a digit is square and gray")
         _integer(declared, "box", "input.box", 1, width)
+    _optional(declared, "resize", "input.resize", RESIZES)
+    order = _optional(declared, "order", "input.order", frozenset({"rgb", "bgr"}))
+    crop = declared.get("crop", 1.0)
+    if type(crop) not in (int, float) or not 0.1 <= crop <= 1:
+        raise ManifestInvalid(f"input.crop: a number from 0.1 to 1 expected, not {_short(crop)}")
+    mode = _optional(declared, "mode", "input.mode", MODES)
+    if channels == 1 and (mode in ("torch", "caffe") or order == "bgr"):
+        raise ManifestInvalid(f"input.{'order' if order == 'bgr' else 'mode'}: not for a gray picture")
+    if mode in (None, "range"):
+        _check_range(declared)
+    elif "range" in declared:
+        raise ManifestInvalid(f"input.range: the mode {mode!r} has a range of its own")
+
+
+def _check_range(declared: Mapping[str, Any]) -> None:
     span = declared.get("range")
     if not isinstance(span, list) or len(span) != 2 or not all(type(v) in (int, float) for v in span):
         raise ManifestInvalid("input.range: two numbers expected")
@@ -153,6 +176,10 @@ def _choice(body: Mapping[str, Any], key: str, field: str, allowed: frozenset[st
     if value not in allowed:
         raise ManifestInvalid(f"{field}: one of {', '.join(sorted(allowed))} expected, not {_short(value)}")
     return value
+
+
+def _optional(body: Mapping[str, Any], key: str, field: str, allowed: frozenset[str]) -> str | None:
+    return _choice(body, key, field, allowed) if key in body else None
 
 
 def _integer(body: Mapping[str, Any], key: str, field: str, low: int, high: int) -> int:

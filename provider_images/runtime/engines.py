@@ -6,15 +6,17 @@ import hashlib
 import importlib
 import importlib.util
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from provider_images.runtime.hdf5 import load_hdf5
 from provider_images.runtime.job import MAX_INPUTS, JobModel
-from provider_images.runtime.spec import FAMILIES, ModelSpec, SpecError
+from provider_images.runtime.safetensors import read_safetensors
+from provider_images.runtime.spec import APPLICATIONS, FAMILIES, ModelSpec, SpecError
 from provider_images.runtime.weights import WeightsError, read_weights
 
 BATCH = MAX_INPUTS
@@ -32,6 +34,10 @@ class Classifier(Protocol):
     def spec(self) -> ModelSpec:
         """What its manifest asks for."""
 
+    @property
+    def engine(self) -> str:
+        """Names and versions of what computes it."""
+
     def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (n, classes) of pictures (n, height, width, channels), n from 1 to ``BATCH``."""
 
@@ -43,8 +49,8 @@ class Engine(Protocol):
     def version(self) -> str:
         """Names and versions of what computes."""
 
-    def load(self, spec: ModelSpec, weights: bytes) -> Classifier:
-        """A family's architecture, filled. Raises ModelError."""
+    def load(self, spec: ModelSpec, weights: Path) -> Classifier:
+        """A family's architecture, filled from a file. Raises ModelError."""
 
 
 class KerasEngine:
@@ -59,21 +65,44 @@ class KerasEngine:
         keras.config.set_floatx("float32")
         self.version = f"keras {keras.__version__}, tensorflow {tf.__version__}"
 
-    def load(self, spec: ModelSpec, weights: bytes) -> Classifier:
+    def load(self, spec: ModelSpec, weights: Path) -> Classifier:
         """Build the family's architecture, fill it and trace its graph. Raises ModelError."""
-        model = importlib.import_module(f"{FAMILIES[spec.family]}.model").build()
+        model = build(spec.family)
         _check_size(spec, tuple(model.input_shape[1:]), model.output_shape[-1])
-        model.set_weights(_arrays(weights, [variable.shape for variable in model.weights]))
-        return _KerasClassifier(model, spec)
+        fill(model, spec, weights)
+        return _KerasClassifier(model, spec, self.version)
+
+
+def build(family: str) -> Any:
+    """The untrained ``keras.Model`` of a built-in family."""
+    make = importlib.import_module(f"{FAMILIES[family]}.model").build
+    return make(family) if family in APPLICATIONS else make()
+
+
+def fill(model: Any, spec: ModelSpec, weights: Path) -> None:
+    """Fill a model with a file of the manifest's format. Raises ModelError."""
+    try:
+        if spec.weights_format == "hdf5":
+            load_hdf5(model, weights, sum(4 * int(np.prod(variable.shape)) for variable in model.weights))
+        elif spec.weights_format == "safetensors":
+            load_tensors = getattr(importlib.import_module(f"{FAMILIES[spec.family]}.model"), "load_tensors", None)
+            if load_tensors is None:
+                raise ModelError(f"weights.format: {spec.family!r} does not come as safetensors")
+            load_tensors(model, read_safetensors(weights))
+        else:
+            shapes = [variable.shape for variable in model.weights]
+            model.set_weights(read_weights(weights.read_bytes(), shapes))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"weights: {error}") from error
 
 
 class _KerasClassifier:
     """One graph with one batch size: no tracing after the load, and an answer never depends on a batch's company."""
 
-    def __init__(self, model: Any, spec: ModelSpec) -> None:
+    def __init__(self, model: Any, spec: ModelSpec, engine: str) -> None:
         import tensorflow as tf
 
-        self._spec = spec
+        self.engine, self._spec = engine, spec
         self._shape = (BATCH, *model.input_shape[1:])
         signature = tf.TensorSpec(self._shape, tf.float32)
         self._graph = tf.function(lambda pictures: model(pictures, training=False)).get_concrete_function(signature)
@@ -103,19 +132,25 @@ class NumpyEngine:
     def __init__(self) -> None:
         self.version = f"sibyl-numpy {_NUMPY_ENGINE}, numpy {np.__version__}"
 
-    def load(self, spec: ModelSpec, weights: bytes) -> Classifier:
+    def load(self, spec: ModelSpec, weights: Path) -> Classifier:
         """The family's ``forward`` with these weights. Raises ModelError."""
         module = f"{FAMILIES[spec.family]}.forward"
-        if importlib.util.find_spec(module) is None:
+        if spec.weights_format != "npz-float16" or importlib.util.find_spec(module) is None:
             raise ModelError(f"family: {spec.family!r} needs TensorFlow, which is not installed here")
         family = importlib.import_module(module)
         _check_size(spec, family.INPUT, family.CLASSES)
-        return _NumpyClassifier(family.network(_arrays(weights, family.shapes())), spec)
+        try:
+            arrays = read_weights(weights.read_bytes(), family.shapes())
+        except (WeightsError, OSError) as error:
+            raise ModelError(f"weights: {error}") from error
+        return _NumpyClassifier(family.network(arrays), spec, self.version)
 
 
 class _NumpyClassifier:
-    def __init__(self, network: Callable[[NDArray[np.float32]], NDArray[np.float32]], spec: ModelSpec) -> None:
-        self._network, self._spec = network, spec
+    def __init__(
+        self, network: Callable[[NDArray[np.float32]], NDArray[np.float32]], spec: ModelSpec, engine: str
+    ) -> None:
+        self.engine, self._network, self._spec = engine, network, spec
 
     @property
     def spec(self) -> ModelSpec:
@@ -132,13 +167,6 @@ def _check_size(spec: ModelSpec, shape: tuple[int, ...], classes: int) -> None:
         raise ModelError(f"input: the manifest's size is not the model's {shape}")
     if classes != spec.classes:
         raise ModelError(f"labels: {spec.classes} for a model of {classes} classes")
-
-
-def _arrays(weights: bytes, shapes: Sequence[tuple[int, ...]]) -> list[NDArray[np.float32]]:
-    try:
-        return read_weights(weights, shapes)
-    except WeightsError as error:
-        raise ModelError(f"weights: {error}") from error
 
 
 def choose_engine(threads: int) -> Engine:
@@ -171,11 +199,13 @@ class ModelShelf:
             return self._loaded[key]
         if spec.engine != "keras":
             raise ModelError(f"engine: {spec.engine!r} is not built in")
+        weights = folder / model.weights
         try:
-            weights = (folder / model.weights).read_bytes()
+            with weights.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ModelError(f"weights: {error}") from error
-        if hashlib.sha256(weights).hexdigest() != spec.weights_sha256:
+        if digest != spec.weights_sha256:
             raise ModelError("weights: their sha256 is not the manifest's")
         loaded = self._engine.load(spec, weights)
         while len(self._loaded) >= self._capacity:

@@ -91,7 +91,7 @@ def execute(job: Job, folder: Path, shelf: ModelShelf) -> JobResult:
     items = tuple(failures[item.id] if item.id in failures else _output(item.id, next(answers)) for item in job.inputs)
     return JobResult(
         job=job.id,
-        engine=shelf.engine,
+        engine=model.engine,
         decode_seconds=round(decoded - began, 6),
         inference_seconds=round(time.perf_counter() - decoded, 6),
         items=items,

@@ -48,7 +48,7 @@ def has_avx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _built_in(shelf: ModelShelf) -> Classifier | None:
-    for package in FAMILIES.values():
+    for package in dict.fromkeys(FAMILIES.values()):
         found = importlib.util.find_spec(package)
         for folder in (found and found.submodule_search_locations) or ():
             manifest, weights = Path(folder, "manifest.json"), Path(folder, "weights.npz")

@@ -17,6 +17,10 @@ from provider_images.runtime.job import ItemFailure
 from provider_images.runtime.spec import InputSpec
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+# ImageNet's, channel by channel in the order RGB, as keras.applications.imagenet_utils has them.
+_TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_TORCH_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+_CAFFE_MEAN = np.array([123.68, 116.779, 103.939], np.float32)
 _WORKING_SIDE = 256  # pixels; more detail than this does not survive in a 28-pixel digit
 
 
@@ -29,7 +33,7 @@ class PictureError(Exception):
 
 
 def prepare(data: bytes, spec: InputSpec, *, max_pixels: int) -> NDArray[np.float32]:
-    """Decode and preprocess one picture: (height, width, channels), float32, in the declared range.
+    """Decode and preprocess one picture: (height, width, channels), float32, as the model's input is declared.
 
     Raises PictureError when the bytes are not a picture of an accepted format, or too large.
     """
@@ -37,10 +41,32 @@ def prepare(data: bytes, spec: InputSpec, *, max_pixels: int) -> NDArray[np.floa
     if spec.fit == "digit":
         values = centre_digit(np.asarray(picture), size=spec.width, box=spec.box)
     else:
-        values = np.asarray(picture.resize((spec.width, spec.height), Image.Resampling.BILINEAR))
-    low, high = spec.range
-    scaled = values.astype(np.float32) * np.float32((high - low) / 255) + np.float32(low)
-    return scaled.reshape(spec.height, spec.width, spec.channels)
+        part = _middle(picture, spec) if spec.fit == "crop" else picture
+        values = np.asarray(part.resize((spec.width, spec.height), Image.Resampling[spec.resize.upper()]))
+    return scale(values.astype(np.float32).reshape(spec.height, spec.width, spec.channels), spec)
+
+
+def scale(pixels: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
+    """Pixels (.., channels) from 0 to 255, RGB or grey, as the model takes them: its mode, then its order."""
+    match spec.mode:
+        case "tf":
+            scaled = pixels / np.float32(127.5) - np.float32(1)
+        case "torch":
+            scaled = (pixels / np.float32(255) - _TORCH_MEAN) / _TORCH_DEVIATION
+        case "caffe":
+            scaled = pixels - _CAFFE_MEAN
+        case _:
+            low, high = spec.range
+            scaled = pixels * np.float32((high - low) / 255) + np.float32(low)
+    return scaled[..., ::-1] if spec.order == "bgr" else scaled
+
+
+def _middle(picture: Image.Image, spec: InputSpec) -> Image.Image:
+    """The largest part in the middle with the model's proportions, ``crop`` times as long and wide; whole pixels."""
+    unit = min(picture.width / spec.width, picture.height / spec.height) * spec.crop
+    width, height = max(1, round(unit * spec.width)), max(1, round(unit * spec.height))
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 def _decode(data: bytes, mode: str, spec: InputSpec, max_pixels: int) -> Image.Image:

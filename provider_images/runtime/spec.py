@@ -8,11 +8,34 @@ from typing import Any
 
 SCHEMA = "sibyl/model/1"
 
-FAMILIES: Mapping[str, str] = {"mnist": "provider_images.mnist"}
+APPLICATIONS = (
+    *("densenet121", "densenet169", "densenet201", "inception-resnet-v2", "inception-v3", "xception"),
+    *(f"convnext-{size}" for size in ("tiny", "small", "base", "large", "xlarge")),
+    *(f"efficientnet-b{i}" for i in range(8)),
+    *(f"efficientnet-v2-{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l")),
+    *("mobilenet", "mobilenet-v2", "mobilenet-v3-large", "mobilenet-v3-small", "nasnet-large", "nasnet-mobile"),
+    *("resnet50", "resnet101", "resnet152", "resnet50-v2", "resnet101-v2", "resnet152-v2", "vgg16", "vgg19"),
+)
+"""The classifiers of keras.applications; ``provider_images/applications/families.csv`` says how each is made."""
+
+FAMILIES: Mapping[str, str] = {
+    "mnist": "provider_images.mnist",
+    "vit-b16": "provider_images.vit",
+    **dict.fromkeys(APPLICATIONS, "provider_images.applications"),
+}
 """Packages of the architectures built in, by name. A manifest chooses one and can never name a module of its own.
 
-``model.build()`` is the reference, a ``keras.Model``; ``forward``, where there is one, is the same in plain numpy.
+``model.build()`` is the reference, a ``keras.Model``, and takes the family's name where a package holds several;
+``model.load_tensors`` fills it from safetensors, where there is one; ``forward``, where there is one, is the same in
+plain numpy.
 """
+
+FORMATS = ("npz-float16", "hdf5", "safetensors")
+"""What a weights file may be; a manifest that names none means the first."""
+
+RESIZES = ("bilinear", "bicubic", "lanczos", "box", "nearest")
+FITS = ("stretch", "crop", "digit")
+MODES = ("range", "tf", "torch", "caffe")
 
 
 class SpecError(ValueError):
@@ -21,9 +44,12 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """How a picture becomes an array of (height, width, channels); ``range`` is where 0 and 255 end up.
+    """How a picture becomes an array of (height, width, channels).
 
-    ``fit`` is "stretch" (resize, bilinear) or "digit" (centre within ``box`` pixels by MNIST's convention).
+    ``fit`` is "stretch" (resize), "crop" (the largest part in the middle with the model's proportions, ``crop`` times
+    as long and wide, resized) or "digit" (centre within ``box`` pixels by MNIST's convention). ``mode`` is "range"
+    (``range`` is where 0 and 255 end up) or one of keras.applications': "tf" (-1 to 1), "torch" (0 to 1, then by
+    ImageNet's mean and deviation) or "caffe" (ImageNet's mean alone). ``order`` is of the channels, "rgb" or "bgr".
     """
 
     height: int
@@ -33,6 +59,29 @@ class InputSpec:
     fit: str
     box: int
     range: tuple[float, float]
+    mode: str = "range"
+    order: str = "rgb"
+    resize: str = "bilinear"
+    crop: float = 1.0
+
+    @classmethod
+    def from_manifest(cls, declared: Mapping[str, Any]) -> InputSpec:
+        """Read a manifest's ``input``. Raises SpecError, KeyError, TypeError or ValueError."""
+        mode = _choice(declared, "mode", MODES)
+        low, high = declared["range"] if mode == "range" else (0, 255)
+        return cls(
+            height=declared["height"],
+            width=declared["width"],
+            channels=declared["channels"],
+            color=declared["color"],
+            fit=_choice(declared, "fit", FITS),
+            box=declared.get("box", 0),
+            range=(float(low), float(high)),
+            mode=mode,
+            order=_choice(declared, "order", ("rgb", "bgr")),
+            resize=_choice(declared, "resize", RESIZES),
+            crop=float(declared.get("crop", 1.0)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +94,7 @@ class ModelSpec:
     classes: int
     top_k: int
     input: InputSpec
+    weights_format: str = FORMATS[0]
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> ModelSpec:
@@ -54,25 +104,23 @@ class ModelSpec:
                 raise SpecError(f"schema: {SCHEMA} expected, not {manifest['schema']!r}")
             if manifest["family"] not in FAMILIES:
                 raise SpecError(f"family: {manifest['family']!r} is not built in ({', '.join(sorted(FAMILIES))})")
-            declared = manifest["input"]
-            low, high = declared["range"]
             return cls(
                 engine=manifest["engine"],
                 family=manifest["family"],
                 weights_sha256=manifest["weights"]["sha256"],
                 classes=len(manifest["labels"]),
                 top_k=manifest["output"]["top_k"],
-                input=InputSpec(
-                    height=declared["height"],
-                    width=declared["width"],
-                    channels=declared["channels"],
-                    color=declared["color"],
-                    fit=declared["fit"],
-                    box=declared.get("box", 0),
-                    range=(float(low), float(high)),
-                ),
+                input=InputSpec.from_manifest(manifest["input"]),
+                weights_format=_choice(manifest["weights"], "format", FORMATS),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpecError):
                 raise
             raise SpecError(f"the manifest is incomplete: {type(error).__name__}: {error}") from error
+
+
+def _choice(body: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:
+    value = body.get(key, known[0])
+    if value not in known:
+        raise SpecError(f"{key}: one of {', '.join(known)} expected, not {value!r}")
+    return str(value)

@@ -42,7 +42,7 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
 
 def test_numpy_answers_as_tensorflow_does() -> None:
     given, labels = pictures()
-    model = NumpyEngine().load(ModelSpec.from_manifest(MANIFEST), WEIGHTS)
+    model = NumpyEngine().load(ModelSpec.from_manifest(MANIFEST), FOLDER / "weights.npz")
     answers = np.concatenate([model.classify(given[i : i + BATCH]) for i in range(0, len(given), BATCH)])
     reference = build()
     reference.set_weights(read_weights(WEIGHTS, [variable.shape for variable in reference.weights]))

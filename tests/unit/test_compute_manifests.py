@@ -80,6 +80,16 @@ FAULTS: list[tuple[str, Any]] = [
     ("input.box", 29),
     ("input.range", [1, 0]),
     ("input.range", [0]),
+    ("input.mode", "imagenet"),
+    ("input.mode", "torch"),
+    ("input.mode", "tf"),
+    ("input.order", "bgr"),
+    ("input.resize", "guess"),
+    ("input.crop", 0),
+    ("input.crop", 1.5),
+    ("weights.format", "pickle"),
+    ("output.values", "votes"),
+    ("output.shape", [9]),
     ("output.top_k", 11),
     ("output.top_k", 1.0),
     ("comparison.class", "vibes"),
@@ -92,7 +102,7 @@ FAULTS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("path", "value"), FAULTS)
 def test_a_fault_is_refused_by_name(path: str, value: Any) -> None:
-    named = {"input.width": "input"}.get(path, path)
+    named = {"input.width": "input", "input.mode": "input"}.get(path, path)
     with pytest.raises(ManifestInvalid, match=named):
         parse_manifest(changed(path, value))
 

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.unit
 
 
 class DoubleClassifier:
+    engine = "double"
+
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
 
@@ -41,8 +43,8 @@ class DoubleEngine:
     def __init__(self, threads: int) -> None:
         self.loads: list[bytes] = []
 
-    def load(self, spec: ModelSpec, weights: bytes) -> DoubleClassifier:
-        self.loads.append(weights)
+    def load(self, spec: ModelSpec, weights: Path) -> DoubleClassifier:
+        self.loads.append(weights.read_bytes())
         return DoubleClassifier(spec)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -75,12 +77,15 @@ def a_spec(family: str = "mnist", *, classes: int = 10, height: int = 28) -> Mod
     return ModelSpec("keras", family, "", classes, 3, InputSpec(height, 28, 1, "gray", "digit", 20, (0.0, 1.0)))
 
 
-def random_weights() -> bytes:
-    return save_weights([np.abs(numbers(*shape)) for shape in forward.shapes()])
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "weights.npz"
+    path.write_bytes(save_weights([np.abs(numbers(*shape)) for shape in forward.shapes()]))
+    return path
 
 
-def test_an_answer_does_not_depend_on_its_company() -> None:
-    model = NumpyEngine().load(a_spec(), random_weights())
+def test_an_answer_does_not_depend_on_its_company(weights: Path) -> None:
+    model = NumpyEngine().load(a_spec(), weights)
     digits = [np.asarray(draw_digit(digit, 1), np.float32)[..., None] / 255 for digit in range(10)]
     together = model.classify(np.stack(digits))
     assert together.shape == (10, 10)
@@ -95,12 +100,14 @@ def test_the_engine_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"), [(a_spec(classes=9), "labels"), (a_spec(height=32), "input"), (a_spec(), "weights")]
 )
-def test_a_model_that_does_not_fit_is_refused(spec: ModelSpec, said: str) -> None:
+def test_a_model_that_does_not_fit_is_refused(weights: Path, spec: ModelSpec, said: str) -> None:
+    if said == "weights":
+        weights.write_bytes(b"")
     with pytest.raises(ModelError, match=said):
-        NumpyEngine().load(spec, b"" if said == "weights" else random_weights())
+        NumpyEngine().load(spec, weights)
 
 
 def test_a_family_without_a_numpy_form_says_that_it_needs_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("provider_images.runtime.engines.FAMILIES", {"vast": "provider_images.runtime"})
     with pytest.raises(ModelError, match="needs TensorFlow"):
-        NumpyEngine().load(a_spec("vast"), b"")
+        NumpyEngine().load(a_spec("vast"), Path())
