@@ -111,6 +111,10 @@ class BudgetExhausted(ComputeError, Retryable):
     """The task's budget does not cover what the backend asks."""
 
 
+class NoOffers(ComputeError, Retryable):
+    """Nobody on the market, or not the provider that was named, offers to do the task now."""
+
+
 class WorkerLost(ComputeError, Retryable):
     """The worker died, hung past its time or vanished while it held the task."""
 

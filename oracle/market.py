@@ -129,7 +129,7 @@ class Provider:
 class Agreement:
     """An agreement and the time its activities ran by our own clock, which bounds what may be billed for it.
 
-    ``refused``: why nothing (more) is paid for it; empty for one in good order.
+    Nothing runs in it after ``expires_at``. ``refused``: why nothing (more) is paid for it; empty when all is well.
     """
 
     agreement_id: str
@@ -137,12 +137,13 @@ class Agreement:
     price: Price
     threads: int
     opened_at: float
+    expires_at: float
     closed_at: float | None = None
     refused: str = ""
 
     def most(self, now: float) -> int:
         """The most that can honestly be billed: one start and every second since it was opened, all threads busy."""
-        seconds = (now if self.closed_at is None else self.closed_at) - self.opened_at
+        seconds = min(now if self.closed_at is None else self.closed_at, self.expires_at) - self.opened_at
         return self.price.cost(max(0.0, seconds), max(0.0, seconds) * self.threads)
 
 

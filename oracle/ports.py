@@ -206,6 +206,9 @@ class ProviderLedger(Protocol):
     async def open_agreements(self) -> Sequence[Agreement]:
         """Agreements that were not closed, by this run or by an earlier one."""
 
+    async def unbilled_agreements(self, since: float) -> Sequence[Agreement]:
+        """Agreements that ended after ``since`` and whose invoice was neither accepted nor refused yet."""
+
     async def save_agreement(self, agreement: Agreement) -> None:
         """Write an agreement down."""
 
@@ -228,6 +231,9 @@ class ProviderLedger(Protocol):
 
     async def known_answers(self, model: str) -> Sequence[KnownAnswer]:
         """Pictures with known answers for a manifest's CID, the newest first."""
+
+    async def forget_known_answer(self, model: str, image_cid: str) -> None:
+        """Forget one that turned out to be wrong."""
 
     async def save_known_answer(self, answer: KnownAnswer, *, keep: int) -> Sequence[str]:
         """Remember one, and forget the oldest beyond ``keep`` of its model; the CIDs of the pictures forgotten."""

@@ -247,13 +247,25 @@ class TaskBook:
         """What a result document says, held against the job. Raises JobError."""
         return _result(record.key, record.job, JobResult.from_json(document, record.job), provider, started, finished)
 
-    def keep_result(self, record: TaskRecord, document: bytes, result: TaskResult) -> None:
+    def keep_result(self, record: TaskRecord, document: bytes, result: TaskResult, *, agreement_id: str) -> None:
         """Write down a document that was found good, with its source. Raises OSError."""
-        source = {"provider": result.provider, "started": result.started, "finished": result.finished}
+        source = {
+            "provider": result.provider,
+            "started": result.started,
+            "finished": result.finished,
+            "agreement": agreement_id,
+        }
         (record.folder / SOURCE_FILE).write_text(json.dumps(source), encoding="utf-8")
         draft = record.folder / f"{RESULT_FILE}.new"
         draft.write_bytes(document)
         draft.replace(record.folder / RESULT_FILE)
+
+    def agreement_of(self, record: TaskRecord) -> str:
+        """The agreement in which a task's result came about, or nothing."""
+        try:
+            return str(json.loads((record.folder / SOURCE_FILE).read_bytes())["agreement"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
 
     def finish(self, record: TaskRecord, outcome: Outcome, *, provider: str = "") -> None:
         """Give a task its outcome; the first one stands."""

@@ -25,7 +25,7 @@ from oracle.domain import (
 )
 from oracle.errors import ConfigurationError, MalformedResult, ModelUnservable, TaskTimeout, WorkerLost
 from provider_images.runtime.job import MAX_INPUTS, JobError, JobModel
-from provider_images.runtime.spec import FAMILIES
+from provider_images.runtime.spec import FAMILIES, FILES
 
 _START_LIMIT = 120.0  # seconds for a worker to import its engine
 _GRACE = 1.0  # seconds for an idle worker to end by itself
@@ -130,7 +130,7 @@ class LocalBackend:
         return Capabilities(
             backend="local",
             tasks=frozenset({"classification"}),
-            engines=frozenset({"keras"}),
+            engines=frozenset({"keras", "tflite"}),
             slots=len(self._names),
             max_inputs=MAX_INPUTS,
             max_payload=MAX_PAYLOAD,
@@ -299,7 +299,7 @@ class LocalBackend:
             return f"{manifest.name}: no worker here does {manifest.task}"
         if manifest.engine not in able.engines:
             return f"{manifest.name}: no worker here has the engine {manifest.engine}"
-        if family not in FAMILIES:
+        if family not in FAMILIES and family not in FILES:
             return f"{manifest.name}: the family {family!r} is not built in"
         return ""
 

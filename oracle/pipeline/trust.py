@@ -28,7 +28,7 @@ from oracle.domain import (
     TaskInput,
     TaskResult,
 )
-from oracle.errors import ComputeError, MalformedResult, PermanentFailure, TaskTimeout, UnknownTask
+from oracle.errors import ComputeError, MalformedResult, PermanentFailure, TaskConflict, TaskTimeout, UnknownTask
 from oracle.market import KnownAnswer
 from oracle.pipeline.comparison import agree
 from oracle.ports import Clock, ComputeBackend, ProviderLedger, Spool
@@ -58,6 +58,7 @@ class _Case:
     task: ComputeTask | None
     copies: list[str]
     lied: set[str] = field(default_factory=set)
+    known: dict[str, tuple[TaskInput, KnownAnswer]] = field(default_factory=dict)  # by copy
     outcome: asyncio.Task[TaskResult] | None = None
 
 
@@ -81,6 +82,7 @@ class TrustedBackend:
         self._backend, self._ledger, self._spool, self._clock = backend, ledger, spool, clock
         self._policy, self._max_inputs, self._patience = policy, max_inputs, patience
         self._cases: dict[str, _Case] = {}
+        self._doubts: dict[tuple[str, str], set[str]] = {}
 
     async def start(self) -> None:
         """Bring the backend up. Raises ConfigurationError with a remedy."""
@@ -106,14 +108,14 @@ class TrustedBackend:
         """Accept a task, as one or as several. Raises what the backend raises; then nothing of it runs."""
         known = self._cases.get(task.key)
         if known is not None:
-            # For the backend's own word on whether it is the same task.
-            await self._backend.submit(await self._copy(task, known.copies[0]))
+            if known.task is not None and _content(known.task) != _content(task):
+                raise TaskConflict(f"task {task.key} is in use for other inputs or another model")
             return
         case = _Case(task, [_copy_key(task.key, number) for number in range(1, self._planned(task.key) + 1)])
         self._cases[task.key] = case
         try:
             for key in case.copies:
-                await self._backend.submit(await self._copy(task, key))
+                await self._backend.submit(await self._copy(case, task, key))
         except BaseException:
             del self._cases[task.key]
             for key in case.copies:
@@ -183,28 +185,32 @@ class TrustedBackend:
     def _planned(self, key: str) -> int:
         return 2 if _fraction("copies", key) < self._policy.redundancy else 1
 
-    async def _copy(self, task: ComputeTask, key: str, *, avoid: frozenset[str] = frozenset()) -> ComputeTask:
+    async def _copy(
+        self, case: _Case, task: ComputeTask, key: str, *, avoid: frozenset[str] = frozenset()
+    ) -> ComputeTask:
         """A task as one provider gets it: kept apart from its copies, perhaps with a known answer among its inputs."""
         inputs = task.inputs
         if len(inputs) < self._max_inputs and _fraction("known", key) < self._policy.known_answers:
-            known = await self._pick(task, key)
-            if known is not None:
+            picked = await self._pick(task, key)
+            if picked is not None:
+                case.known[key] = picked
                 place = int(_fraction("place", key) * (len(inputs) + 1))
-                inputs = (*inputs[:place], known, *inputs[place:])
+                inputs = (*inputs[:place], picked[0], *inputs[place:])
         # A requester names who answers, not who is compared.
         provider = task.provider if key == _copy_key(task.key, 1) else ""
         return replace(task, key=key, inputs=inputs, provider=provider, avoid=task.avoid | avoid, apart=task.key)
 
-    async def _pick(self, task: ComputeTask, key: str) -> TaskInput | None:
-        """A picture with a known answer, the same one for the same key; none that the task asks about anyway."""
+    async def _pick(self, task: ComputeTask, key: str) -> tuple[TaskInput, KnownAnswer] | None:
+        """A picture with a known answer that the task has room for, and does not ask about anyway."""
         asked = {item.image_cid.text for item in task.inputs}
+        room = self._backend.capabilities().max_payload - sum(item.size for item in task.inputs)
         usable = []
         for answer in await self._ledger.known_answers(task.model.manifest_cid.text):
             cid = Cid.parse(answer.image_cid)
             path = self._spool.path(cid)
-            if path is not None and answer.image_cid not in asked:
-                usable.append(TaskInput(_known_id(key, cid), cid, path, answer.size))
-        usable.sort(key=lambda item: hashlib.sha256(key.encode() + item.image_cid.value).digest())
+            if path is not None and answer.image_cid not in asked and answer.size <= room:
+                usable.append((TaskInput(_known_id(key, cid), cid, path, answer.size), answer))
+        usable.sort(key=lambda pair: hashlib.sha256(key.encode() + pair[0].image_cid.value).digest())
         return usable[0] if usable else None
 
     # -----------------------------------------------------------------------------------------------------------
@@ -218,9 +224,7 @@ class TrustedBackend:
             await self._gather(case, copy, results, errors)
         while True:
             honest = {copy: result for copy, result in results.items() if copy not in case.lied}
-            # A copy that nobody could compute leaves the other as it would have been without it.
-            alone = len(honest) == 1 and (bool(errors) or self._planned(key) == 1)
-            standing = next(iter(honest.values())) if alone else self._majority(case, honest)
+            standing = self._alone(key, case, honest, errors) or self._majority(case, honest)
             if standing is not None:
                 await self._learn(case, honest, standing)
                 return replace(standing, key=key)
@@ -232,7 +236,7 @@ class TrustedBackend:
             log.warning("task %s is computed once more: %d results, none stands", key[:8], len(results))
             case.copies.append(another)
             avoid = frozenset(result.provider for result in results.values())
-            await self._backend.submit(await self._copy(case.task, another, avoid=avoid))
+            await self._backend.submit(await self._copy(case, case.task, another, avoid=avoid))
             await self._gather(case, another, results, errors)
 
     async def _gather(
@@ -245,36 +249,56 @@ class TrustedBackend:
         """Add one copy's result, its known answers checked and taken out, or the error that it came to."""
         try:
             # The first answer waits for what it is compared with, but not for ever: there may be one provider alone.
-            async with asyncio.timeout(self._patience if results and case.task is not None else None):
+            compared = case.task is not None and any(other not in case.lied for other in results)
+            async with asyncio.timeout(self._patience if compared else None):
                 result = await self._backend.collect(copy)
         except TimeoutError:
             await self._backend.cancel(copy)
+            log.warning("task %s is not compared: nobody else was to be had in time", copy[:8])
             errors.append(TaskTimeout(f"nobody else computed the task within {self._patience:g} s"))
             return
         except (ComputeError, PermanentFailure) as error:
             errors.append(error)
             return
-        known = await self._known(case, copy, result)
-        for item in result.items:
-            expected = known.get(item.request_id)
-            if expected is not None and not _agree(case, item, expected):
-                log.warning("provider %s answers a known picture wrongly", result.provider)
+        known = case.known.get(copy)
+        if known is not None:
+            asked, answer = known
+            (item,) = [item for item in result.items if item.request_id == asked.request_id]
+            if not await self._confirms(case, result.provider, item, answer):
                 case.lied.add(copy)
-        results[copy] = replace(result, items=tuple(item for item in result.items if item.request_id not in known))
+            result = replace(result, items=tuple(other for other in result.items if other is not item))
+        results[copy] = result
 
-    async def _known(self, case: _Case, copy: str, result: TaskResult) -> Mapping[bytes, ItemResult]:
-        """The answers that are known for items of a result, by their ids; none for a task of an earlier run."""
-        if case.task is None or len(result.items) == len(case.task.inputs):
-            return {}
-        present = {item.request_id for item in result.items}
-        expected = {}
-        for answer in await self._ledger.known_answers(case.task.model.manifest_cid.text):
-            request_id = _known_id(copy, Cid.parse(answer.image_cid))
-            if request_id in present:
-                falling = sorted(answer.labels.items(), key=lambda pair: -pair[1])
-                labels = tuple(LabelScore(index, "", probability) for index, probability in falling)
-                expected[request_id] = ItemResult(request_id, labels)
-        return expected
+    async def _confirms(self, case: _Case, provider: str, item: ItemResult, answer: KnownAnswer) -> bool:
+        """Whether a provider answers a known picture as it must. One that two providers contradict is known no more."""
+        assert case.task is not None
+        falling = sorted(answer.labels.items(), key=lambda pair: -pair[1])
+        labels = tuple(LabelScore(index, "", probability) for index, probability in falling)
+        if agree(case.task.model.manifest, item, ItemResult(item.request_id, labels)):
+            return True
+        if item.failure is FailureReason.COMPUTE_FAILED:
+            return True  # trouble, and no answer that could be wrong
+        doubters = self._doubts.setdefault((answer.model, answer.image_cid), set())
+        doubters.add(provider)
+        log.warning("provider %s answers a known picture wrongly", provider)
+        if len(doubters) > 1:
+            await self._ledger.forget_known_answer(answer.model, answer.image_cid)
+            await self._spool.discard([Cid.parse(answer.image_cid)])
+            del self._doubts[answer.model, answer.image_cid]
+            return True
+        return False
+
+    def _alone(
+        self, key: str, case: _Case, honest: Mapping[str, TaskResult], errors: Sequence[Exception]
+    ) -> TaskResult | None:
+        """The one result there is, where one is enough: no comparison was planned, or nobody else could compute it."""
+        if len(honest) != 1 or not (errors or self._planned(key) == 1):
+            return None
+        (only,) = honest.values()
+        # A picture that one alone cannot read was found good here before.
+        if case.task is not None and any(item.failure is not FailureReason.NONE for item in only.items):
+            return None
+        return only
 
     def _majority(self, case: _Case, honest: Mapping[str, TaskResult]) -> TaskResult | None:
         """A result that another one agrees with; whoever they contradict has lied. None while there is no such pair."""
@@ -293,7 +317,9 @@ class TrustedBackend:
         if not answered:
             return
         item = answered[int(_fraction("learn", case.task.key) * len(answered))]
-        source = next(asked for asked in case.task.inputs if asked.request_id == item.request_id)
+        source = next((asked for asked in case.task.inputs if asked.request_id == item.request_id), None)
+        if source is None:
+            return
         try:
             data = await asyncio.to_thread(Path(source.path).read_bytes)
         except OSError:
@@ -325,6 +351,10 @@ def _agree(case: _Case, left: ItemResult, right: ItemResult) -> bool:
         return agree(case.task.model.manifest, left, right)
     # The manifest is not at hand after a restart; the first class decides.
     return left.failure is right.failure and [s.index for s in left.labels[:1]] == [s.index for s in right.labels[:1]]
+
+
+def _content(task: ComputeTask) -> tuple[object, ...]:
+    return (task.model.manifest_cid, *((item.request_id, item.image_cid) for item in task.inputs))
 
 
 def _copy_key(key: str, number: int) -> str:

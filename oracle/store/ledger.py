@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection, Row, Table, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from oracle.market import Agreement, Decision, Document, KnownAnswer, Price, Provider, Work
+from oracle.market import Agreement, Decision, Document, DocumentKind, KnownAnswer, Price, Provider, Work
 from oracle.store.tables import agreements, documents, known_answers, providers, work
 
 T = TypeVar("T")
@@ -45,6 +45,16 @@ class SqliteLedger:
     async def open_agreements(self) -> Sequence[Agreement]:
         """Agreements that were not closed, by this run or by an earlier one."""
         query = select(agreements).where(agreements.c.closed_at.is_(None)).order_by(agreements.c.opened_at)
+        return await self._read(lambda connection: [_agreement(row) for row in connection.execute(query)])
+
+    async def unbilled_agreements(self, since: float) -> Sequence[Agreement]:
+        """Agreements that ended after ``since`` and whose invoice was neither accepted nor refused yet."""
+        decided = select(documents.c.agreement_id).where(
+            documents.c.kind == DocumentKind.INVOICE, documents.c.decision != Decision.DEFERRED
+        )
+        query = select(agreements).where(
+            agreements.c.closed_at > since, agreements.c.refused == "", agreements.c.agreement_id.not_in(decided)
+        )
         return await self._read(lambda connection: [_agreement(row) for row in connection.execute(query)])
 
     async def save_agreement(self, agreement: Agreement) -> None:
@@ -100,6 +110,11 @@ class SqliteLedger:
         """Pictures with known answers for a manifest's CID, the newest first."""
         query = select(known_answers).where(known_answers.c.model == model).order_by(known_answers.c.learnt_at.desc())
         return await self._read(lambda connection: [_known(row) for row in connection.execute(query)])
+
+    async def forget_known_answer(self, model: str, image_cid: str) -> None:
+        """Forget one that turned out to be wrong."""
+        statement = delete(known_answers).where(known_answers.c.model == model, known_answers.c.image_cid == image_cid)
+        await self._write(lambda connection: connection.execute(statement))
 
     async def save_known_answer(self, answer: KnownAnswer, *, keep: int) -> Sequence[str]:
         """Remember one, and forget the oldest beyond ``keep`` of its model; the CIDs of the pictures forgotten."""

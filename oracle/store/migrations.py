@@ -310,6 +310,7 @@ CREATE TABLE agreements (
     price_cpu_second TEXT NOT NULL,
     threads INTEGER NOT NULL,
     opened_at REAL NOT NULL,
+    expires_at REAL NOT NULL,
     closed_at REAL,
     refused TEXT NOT NULL
 )

@@ -287,6 +287,7 @@ agreements = Table(
     Column("price_cpu_second", Glm, nullable=False),
     Column("threads", Integer, nullable=False),
     Column("opened_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
     Column("closed_at", Float),
     Column("refused", Note, nullable=False),
 )

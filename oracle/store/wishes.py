@@ -15,7 +15,7 @@ from pathlib import Path
 from oracle.domain import Cid, InferenceRequest
 from oracle.errors import ConfigurationError
 
-LIFE = 86_400.0  # seconds for which a wish is remembered
+LIFE = 3_600.0  # seconds for which a wish is remembered
 MAX_LENGTH = 100
 
 
@@ -51,8 +51,10 @@ class DirectoryWishes:
     def _read(self, requests: list[InferenceRequest]) -> dict[bytes, str]:
         found = {}
         for request in requests:
+            file = self._file(request.requester, request.image_cid)
             with contextlib.suppress(OSError, UnicodeDecodeError):
-                found[request.request_id] = self._file(request.requester, request.image_cid).read_text(encoding="utf-8")
+                if time.time() - file.stat().st_mtime <= LIFE:
+                    found[request.request_id] = file.read_text(encoding="utf-8")
         return found
 
     def _file(self, requester: str, image_cid: Cid) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Desk:
         return decided.decision, decided.reason
 
     async def agree(self, name: str = "agreement", **more: Any) -> None:
-        await self.paymaster.opened(Agreement(name, "0xaa", PRICE, threads=1, opened_at=self.time, **more))
+        await self.paymaster.opened(Agreement(name, "0xaa", PRICE, 1, self.time, self.time + 1_000_000, **more))
 
 
 @pytest.fixture
@@ -79,9 +80,9 @@ async def test_a_bill_for_the_time_there_was_is_accepted_once(desk: Desk) -> Non
 async def test_a_bill_for_more_is_refused_and_its_sender_is_a_liar(desk: Desk) -> None:
     await desk.agree()
     desk.time += 60
-    decision, reason = await desk.decide("i", "0.08")
+    decision, reason = await desk.decide("i", "0.2")
     assert decision is Decision.REFUSED
-    assert "bills 0.08 GLM" in reason
+    assert "bills 0.2 GLM" in reason
     provider = desk.market.provider("0xaa")
     assert provider is not None
     assert provider.lied == 1
@@ -92,7 +93,7 @@ async def test_a_bill_for_more_is_refused_and_its_sender_is_a_liar(desk: Desk) -
 async def test_a_closed_agreement_costs_no_more_however_late_the_bill(desk: Desk) -> None:
     await desk.agree()
     desk.time += 10
-    await desk.paymaster.closed("agreement")
+    await desk.paymaster.closed("agreement", desk.time)
     desk.time += 10_000
     assert (await desk.decide("i", "0.05"))[0] is Decision.REFUSED
 
@@ -103,8 +104,8 @@ async def test_an_amount_that_is_no_number_is_refused(desk: Desk, amount: str) -
     assert (await desk.decide("i", amount))[0] is Decision.REFUSED
 
 
-async def test_a_bill_for_an_agreement_that_nobody_made_is_refused(desk: Desk) -> None:
-    assert await desk.decide("i", "0.001") == (Decision.REFUSED, "it is for no agreement of ours")
+async def test_a_bill_for_an_agreement_that_nobody_made_is_never_paid(desk: Desk) -> None:
+    assert await desk.decide("i", "0.001") == (Decision.DEFERRED, "it is for no agreement of ours")
 
 
 async def test_debit_notes_are_cumulative_and_the_invoice_includes_them(desk: Desk) -> None:
@@ -196,14 +197,16 @@ async def test_who_is_too_dear_or_blocked_gets_no_work(desk: Desk) -> None:
 
 
 async def test_what_is_known_survives_a_restart_and_the_operator_has_the_last_word(desk: Desk) -> None:
-    await desk.market.judge("0xaa", Verdict.LIED, "contradicted")
     await desk.market.warmed_up("0xaa", {"avx": True, "images_per_second": 12.5, "load_seconds": "quick"})
+    await desk.market.judge("0xaa", Verdict.LIED, "contradicted")
+    # From now on what it says of its speed counts no more.
+    await desk.market.warmed_up("0xaa", {"avx": True, "images_per_second": 1e5, "load_seconds": 0.1})
     restarted = Market(TERMS, desk.store.ledger, clock=lambda: desk.time)
     await restarted.load()
     assert restarted.refusal("0xaa")
     provider = restarted.provider("0xaa")
     assert provider is not None
-    assert (provider.images_per_second, provider.load_seconds, provider.avx) == (12.5, 0.0, True)
+    assert (provider.images_per_second, provider.load_seconds, provider.avx) == (12.5, 0.1, True)
     trusting = Market(
         dataclasses.replace(TERMS, trusted=frozenset({"0xaa"})), desk.store.ledger, clock=lambda: desk.time
     )
@@ -216,6 +219,45 @@ async def test_a_provider_is_found_by_name_when_one_alone_bears_it(desk: Desk) -
     desk.market.seen("0xbb", offer())
     assert desk.market.find("oak") == "oak"
     assert desk.market.find("0xbb") == "0xbb"
+
+
+@pytest.mark.parametrize("threads", [2**63, 0, -1, True, "two", 1.5, 1025])
+async def test_an_offer_with_a_number_of_processors_that_no_machine_has_is_none(desk: Desk, threads: Any) -> None:
+    assert desk.market.seen("0xcc", offer(**{"golem.inf.cpu.threads": threads})) is None
+    await desk.market.flush()
+
+
+async def test_a_provider_whose_processors_together_cost_too_much_gets_no_work(desk: Desk) -> None:
+    desk.market.seen("0xcc", offer(cpu=0.002, **{"golem.inf.cpu.threads": 1000}))
+    assert "all its processors" in desk.market.refusal("0xcc")
+
+
+async def test_a_bill_a_little_too_high_is_refused_and_no_lie(desk: Desk) -> None:
+    await desk.agree()
+    desk.time += 60
+    assert (await desk.decide("i", "0.08"))[0] is Decision.REFUSED
+    provider = desk.market.provider("0xaa")
+    assert provider is not None
+    assert (provider.lied, provider.failed) == (0, 1)
+
+
+async def test_a_lie_and_the_end_of_its_agreement_are_both_written_down(desk: Desk) -> None:
+    await desk.agree()
+    await asyncio.gather(
+        desk.paymaster.refuse("agreement", "contradicted"), desk.paymaster.closed("agreement", desk.time)
+    )
+    agreement = await desk.store.ledger.agreement("agreement")
+    assert agreement is not None
+    assert (agreement.refused, agreement.closed_at) == ("contradicted", desk.time)
+
+
+async def test_what_is_not_billed_yet_counts_against_the_cap(desk: Desk) -> None:
+    await desk.agree()
+    desk.time += 1_000
+    await desk.paymaster.closed("agreement", desk.time)
+    assert await desk.paymaster.exhausted()
+    desk.time += 3_700
+    assert not await desk.paymaster.exhausted()
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,12 @@ def test_amounts_are_exact_and_rounded_up() -> None:
 
 
 def test_an_agreement_bounds_its_bill_by_our_clock() -> None:
-    agreement = Agreement("a", "0xaa", PRICE, threads=2, opened_at=100.0)
+    agreement = Agreement("a", "0xaa", PRICE, threads=2, opened_at=100.0, expires_at=1_600.0)
     assert agreement.most(110.0) == to_amount("0.015")
     ended = dataclasses.replace(agreement, closed_at=104.0)
     assert ended.most(1_000_000.0) == to_amount("0.012")
+    # Nothing runs after it has expired, whoever was away meanwhile.
+    assert agreement.most(1_000_000.0) == agreement.most(1_600.0)
 
 
 def test_a_newcomer_is_half_trusted_and_work_makes_it_more() -> None:

@@ -27,7 +27,7 @@ from oracle.domain import (
     TaskPhase,
     TaskResult,
 )
-from oracle.errors import MalformedResult, TaskTimeout, UnknownTask, WorkerLost
+from oracle.errors import MalformedResult, TaskConflict, TaskTimeout, UnknownTask, WorkerLost
 from oracle.manifests import read_manifest
 from oracle.pipeline.trust import MOST_COPIES, TrustedBackend, TrustPolicy
 from oracle.store import SqliteRequestStore
@@ -373,3 +373,64 @@ async def test_a_picture_the_oracle_could_read_but_one_provider_could_not_is_ask
     asked = task(tmp_path)
     await trusted.submit(asked)
     assert answers(await trusted.collect("k")) == [truth(item) for item in asked.inputs]
+
+
+async def test_a_failure_that_one_provider_alone_reports_is_not_believed(
+    above: Callable[..., TrustedBackend], tmp_path: Path
+) -> None:
+    backend = ProvidersDouble(a=truth, b=truth, c=truth)
+    collect = backend.collect
+
+    async def unreadable(key: str) -> TaskResult:
+        result = await collect(key)
+        if result.provider != "a":
+            return result
+        items = tuple(ItemResult(i.request_id, failure=FailureReason.IMAGE_UNREADABLE) for i in result.items)
+        return dataclasses.replace(result, items=items)
+
+    backend.collect = unreadable  # type: ignore[method-assign]
+    trusted = above(backend, TrustPolicy(0.0, 0.0))
+    asked = task(tmp_path)
+    await trusted.submit(asked)
+    assert answers(await trusted.collect("k")) == [truth(item) for item in asked.inputs]
+    await trusted.settle("k", accepted=True)
+    assert backend.settled == {"k/1": False, "k/2": True, "k/3": True}
+
+
+async def test_a_known_answer_that_two_providers_contradict_is_forgotten(
+    above: Callable[..., TrustedBackend], tmp_path: Path, store: SqliteRequestStore
+) -> None:
+    # Two who are in league teach a wrong answer.
+    first = above(ProvidersDouble(x=lie, y=lie), TWICE)
+    await first.submit(task(tmp_path, "earlier"))
+    await first.collect("earlier")
+    backend = ProvidersDouble(a=truth, b=truth)
+    trusted = above(backend, TrustPolicy(redundancy=0.0, known_answers=1.0))
+    asked = task(tmp_path, "later")
+    await trusted.submit(asked)
+    assert answers(await trusted.collect("later")) == [truth(item) for item in asked.inputs]
+    assert not await store.ledger.known_answers(MODEL.manifest_cid.text)
+
+
+async def test_a_known_picture_takes_only_room_that_there_is(
+    above: Callable[..., TrustedBackend], tmp_path: Path
+) -> None:
+    first = above(ProvidersDouble(a=truth, b=truth), TWICE)
+    await first.submit(task(tmp_path, "earlier"))
+    await first.collect("earlier")
+    backend = ProvidersDouble(a=truth)
+    trusted = above(backend, TrustPolicy(redundancy=0.0, known_answers=1.0))
+    asked = task(tmp_path, "later", count=1)
+    full = dataclasses.replace(asked, inputs=(dataclasses.replace(asked.inputs[0], size=64 * 1024 * 1024),))
+    await trusted.submit(full)
+    assert len(backend.tasks["later/1"].inputs) == 1
+
+
+async def test_the_same_key_for_other_pictures_is_a_conflict(
+    above: Callable[..., TrustedBackend], tmp_path: Path
+) -> None:
+    trusted = above(ProvidersDouble(a=truth), TrustPolicy(0.0, 0.0))
+    await trusted.submit(task(tmp_path))
+    await trusted.submit(task(tmp_path))
+    with pytest.raises(TaskConflict):
+        await trusted.submit(task(tmp_path, count=4))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import yapapi
 from yapapi.config import ApiConfig
@@ -30,23 +31,23 @@ from oracle.domain import (
     ServableModel,
     TaskResult,
 )
-from oracle.errors import BudgetExhausted, MalformedResult, ModelUnservable, StoreError, WorkerLost
+from oracle.errors import BudgetExhausted, MalformedResult, ModelUnservable, NoOffers, WorkerLost
 from oracle.market import GLM, Provider, Verdict, Work, to_glm
 from oracle.ports import ProviderLedger
 from oracle.telemetry import logger
-from provider_images.runtime.job import MAX_INPUTS, JobError
+from provider_images.runtime.job import MAX_INPUTS, Job, JobError, JobResult
 
 log = logger("golem")
 
 MAX_PAYLOAD = 64 * 1024 * 1024
 _ALLOCATION = "allocation"
+_MODEL_REFUSED = "model:"  # how the runtime begins when it cannot load the model
 _TICK = 0.5  # seconds between two looks at how many workers are wanted
 _HOPELESS = 3  # workers in a row that did not come up, after which waiting tasks are told
 _QUICKEST = 2.0  # seconds under which no task is taken for a straggler
 _LAST_RESORT = 5.0  # seconds after which a task may go to a provider that failed it before
 _STOP_SECONDS = 25.0
 _LAST_BILLS = 4.0  # seconds for the last invoices to come in when the backend closes
-_OFFER_AGE = 900.0  # seconds for which an offer counts as one
 _SCAN = 600.0  # seconds between two looks at the market
 _SCAN_SECONDS = 8.0
 _PATIENCE = 30  # tenths of a second for which quotes wait for the first offers
@@ -60,7 +61,7 @@ class _Effort:
     tried: set[str] = field(default_factory=set)
     tries: int = 0
     receipts: list[Receipt] = field(default_factory=list)
-    source: tuple[str, str] | None = None  # provider and agreement of the result
+    refusals: set[str] = field(default_factory=set)  # providers that say they cannot load the model
 
 
 class GolemBackend:
@@ -92,7 +93,7 @@ class GolemBackend:
         )
         self._market = Market(terms, ledger, clock=clock)
         self._paymaster = Paymaster(terms, ledger, self._market, clock=clock)
-        self._watch = AgreementWatch(self._market, self._paymaster, clock=clock)
+        self._watch = AgreementWatch(terms, self._paymaster, clock=clock)
         self._directory, self._allocation = directory, ""
         self._golem: yapapi.Golem | None = None
         self._fleets: dict[str, Fleet] = {}
@@ -115,6 +116,10 @@ class GolemBackend:
         self._book.open()
         await check_connection(self._terms)
         await self._market.load()
+        # What a killed run had reserved yagna would keep for years, and we may need it.
+        note = self._directory / _ALLOCATION
+        if note.exists():
+            await self._paymaster.release(note.read_text().strip())
         # Here and not before: it captures the running loop.
         golem = yapapi.Golem(
             budget=Decimal(self._terms.budget_day) / GLM,
@@ -130,26 +135,21 @@ class GolemBackend:
         except Exception as error:
             raise allocation_refused(self._terms, error) from error
         self._golem = golem
-        await self._note_allocation(golem)
+        self._allocation = str(golem._engine._budget_allocations[0].id)
+        fresh = note.with_suffix(".new")
+        fresh.write_text(self._allocation)
+        fresh.replace(note)
         left = await self._paymaster.close_leftovers()
         if left:
             log.info("ended %d agreements of an earlier run", left)
         for family, image in self._terms.images.items():
             self._fleets[family] = Fleet(golem, image, self._terms, self, self._market, self._paymaster)
         self._services = [
-            asyncio.create_task(self._tend(), name="golem workers"),
-            asyncio.create_task(self._sweep(), name="golem documents"),
-            asyncio.create_task(self._scan(), name="golem market"),
-            asyncio.create_task(self._watch.write(), name="golem agreements"),
+            asyncio.create_task(_kept(self._tend), name="golem workers"),
+            asyncio.create_task(_kept(self._sweep), name="golem documents"),
+            asyncio.create_task(_kept(self._scan), name="golem market"),
+            asyncio.create_task(_kept(self._watch.write), name="golem agreements"),
         ]
-
-    async def _note_allocation(self, golem: yapapi.Golem) -> None:
-        """Yagna keeps what a killed run reserved for years, so each run notes its own, and the next one releases it."""
-        note = self._directory / _ALLOCATION
-        if note.exists():
-            await self._paymaster.release(note.read_text().strip())
-        self._allocation = str(golem._engine._budget_allocations[0].id)
-        note.write_text(self._allocation)
 
     async def close(self) -> None:
         """End workers and agreements and give the reserved money back; within half a minute."""
@@ -174,7 +174,6 @@ class GolemBackend:
         for service in self._services:
             service.cancel()
         await asyncio.gather(*self._services, return_exceptions=True)
-        self._watch.close()
 
     def prepare(self, model: ServableModel) -> None:
         """Have a worker up before the model's first task; it is kept for as long as an idle one is."""
@@ -207,32 +206,43 @@ class GolemBackend:
         )
 
     async def quotes(self, manifest: ModelManifest, inputs: int) -> Sequence[Quote]:
-        """What each provider with a fresh offer would take for a task of that size, best first."""
+        """What each provider with a fresh offer would take for a task of that size, best first.
+
+        Empty when no image here can run the model. Raises NoOffers when nobody offers to now.
+        """
         if self._unservable(manifest) or inputs > MAX_INPUTS:
             return []
         for _ in range(_PATIENCE):
-            if self._fresh():
+            if self._market.fresh():
                 break
             await asyncio.sleep(0.1)
         quotes = []
-        for provider in self._fresh():
+        for provider in self._market.fresh():
             if self._market.refusal(provider.node_id):
                 continue
             seconds = self._expected(provider.node_id, inputs)
             quotes.append(Quote(provider.node_id, provider.price.cost(seconds, seconds * provider.threads), seconds))
+        if not quotes:
+            raise NoOffers(
+                "no provider offers to run it now",
+                remedy="Look at `sibyl providers`: they may be too dear, or blocked for a while.",
+            )
         return quotes
 
     async def submit(self, task: ComputeTask) -> None:
         """Accept a task. The same key with the same content again is no error and no second run.
 
-        Raises TaskConflict, PayloadTooLarge, ModelUnservable, WorkerLost, and BudgetExhausted when a cap is reached or
-        the task's budget buys nothing at any provider known.
+        Raises TaskConflict, PayloadTooLarge, ModelUnservable, WorkerLost, NoOffers when the provider that is named does
+        not offer to now, and BudgetExhausted when a cap is reached or the task's budget buys nothing at any provider.
         """
         self._book.check_open()
         if self._book.find(task.key) is None:
             if reason := await self._paymaster.exhausted():
                 raise BudgetExhausted(reason, remedy="Raise SIBYL_GOLEM_BUDGET_DAY, or wait.")
             self._check_budget(task)
+            named = self._market.find(task.provider) if task.provider else ""
+            if named and named not in [provider.node_id for provider in self._market.fresh()]:
+                raise NoOffers(f"provider {task.provider} does not offer to work now", remedy="Name another, or none.")
         record = self._book.admit(task, self._unservable)
         if record is None or record.outcome is not None:
             return
@@ -268,7 +278,7 @@ class GolemBackend:
         record = self._book.find(key)
         if record is None:
             return
-        effort = self._efforts.pop(key, None)
+        self._efforts.pop(key, None)
         if record.task is not None and key in (takers := self._takers.get(record.task.apart, {})).values():
             for node_id in [node_id for node_id, taken in takers.items() if taken == key]:
                 del takers[node_id]
@@ -277,8 +287,9 @@ class GolemBackend:
         if not accepted and isinstance(record.outcome, TaskResult):
             reason = "a result of it was contradicted"
             await self._market.judge(record.outcome.provider, Verdict.LIED, reason)
-            if effort is not None and effort.source is not None:
-                await self._paymaster.refuse(effort.source[1], reason)
+            agreement_id = self._book.agreement_of(record)
+            if agreement_id:
+                await self._paymaster.refuse(agreement_id, reason)
         self._book.forget(key)
 
     async def recover(self, keys: Sequence[str]) -> Sequence[str]:
@@ -289,22 +300,22 @@ class GolemBackend:
     # The workers' desk
     # -----------------------------------------------------------------------------------------------------------
 
-    async def next_task(self, image: Image, lease: Lease, until: float) -> TaskRecord | None:
-        """Wait for a task that this worker may do, at most until a monotonic time; None ends the lease."""
-        while True:
+    async def next_task(self, image: Image, lease: Lease, *, idle_until: float, retire_at: float) -> TaskRecord | None:
+        """Wait for a task that this worker may do; None ends the lease: there was none for long, or its time is up."""
+        while (now := time.monotonic()) < retire_at and not self._market.refusal(lease.node_id):
             record = self._take(image, lease) or self._straggler(image, lease)
             if record is not None:
                 self._book.take_up(record, lease.node_id)
                 if record.task is not None and record.task.apart:
                     self._takers.setdefault(record.task.apart, {})[lease.node_id] = record.key
                 return record
-            left = until - time.monotonic()
-            if left <= 0 or self._market.refusal(lease.node_id):
+            if now >= idle_until or self._in_the_way(image, lease):
                 return None
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, _TICK)):
+                async with asyncio.timeout(min(idle_until - now, _TICK)):
                     await self._arrived.wait()
+        return None
 
     def time_for(self, record: TaskRecord, lease: Lease) -> float:
         """Seconds that the task may take there: its deadline, the limit, and what its budget buys.
@@ -314,14 +325,15 @@ class GolemBackend:
         """
         assert record.task is not None
         rate = lease.price.rate(lease.threads)
-        bought = self._budget(record.task) / rate if rate else self._terms.run_limit
+        bought = self._left(record) / rate if rate else self._terms.run_limit
         left = max(record.task.deadline - self._book.now(), self._patience(lease.node_id, len(record.job.inputs)))
         return max(1.0, min(self._terms.run_limit, bought, left))
 
-    async def returned(self, record: TaskRecord, lease: Lease, document: bytes, started: float) -> None:
+    async def returned(self, record: TaskRecord, lease: Lease, remote: Job, document: bytes, started: float) -> None:
         """A result document came back: keep it, or find the provider wanting."""
         finished = self._book.now()
         try:
+            document = _in_our_terms(JobResult.from_json(document, remote), record.job)
             result = self._book.check_result(record, document, lease.node_id, started, finished)
         except JobError as error:
             self._book.put_down(record)
@@ -332,12 +344,10 @@ class GolemBackend:
             return
         await self._note(record, lease, started, Verdict.GOOD)
         await self._market.worked(lease.node_id, len(record.job.inputs), finished - started)
-        effort = self._efforts.get(record.key)
         # Another may have been quicker, or the task was taken back.
-        if effort is not None and record.outcome is None:
-            effort.source = (lease.node_id, lease.agreement_id)
+        if record.outcome is None and self._book.held(record):
             try:
-                self._book.keep_result(record, document, result)
+                self._book.keep_result(record, document, result, agreement_id=lease.agreement_id)
             except OSError as error:
                 log.error("the result of task %s is not on disk: %s", record.key[:8], error)
             self._book.finish(record, result, provider=lease.node_id)
@@ -347,13 +357,20 @@ class GolemBackend:
         """The worker was lost, or did not do it."""
         self._book.put_down(record)
         await self._note(record, lease, started, Verdict.FAILED, reason)
-        self._try_again(record, lease, WorkerLost(f"{lease.name} was lost: {reason}"))
+        error: WorkerLost | ModelUnservable = WorkerLost(f"{lease.name} was lost: {reason}")
+        effort = self._efforts.get(record.key)
+        if effort is not None and reason.startswith(_MODEL_REFUSED):
+            effort.refusals.add(lease.node_id)
+            # One may say so to be rid of work, or to harm; two that agree are believed.
+            if len(effort.refusals) >= min(2, self._terms.tries):
+                error = ModelUnservable(f"{lease.name} cannot load the model: {reason}")
+                self._book.finish(record, error, provider=lease.node_id)
+        self._try_again(record, lease, error)
 
-    def model_refused(self, record: TaskRecord, lease: Lease, reason: str) -> None:
-        """The runtime cannot load the model, so nobody can."""
+    def abandoned(self, record: TaskRecord) -> None:
+        """The worker was taken down with the task, by us or with its job: somebody else does it."""
         self._book.put_down(record)
-        error = ModelUnservable(f"{lease.name} cannot load the model: {reason}")
-        self._book.finish(record, error, provider=lease.node_id)
+        self._requeue(record)
 
     def unsendable(self, record: TaskRecord, reason: str) -> None:
         """The task's files cannot be read here, which is no fault of the worker's."""
@@ -392,11 +409,36 @@ class GolemBackend:
             return False
         if task.provider and self._market.find(task.provider) != lease.node_id:
             return False
-        effort = self._efforts[record.key]
+        effort = self._efforts.get(record.key)
+        if effort is None or record.outcome is not None:
+            return False
         if lease.node_id in effort.tried and time.monotonic() - effort.queued < _LAST_RESORT:
             return False
-        rate = lease.price.rate(lease.threads)
-        return not rate or self._budget(task) >= rate
+        return self._left(record) >= lease.price.rate(lease.threads)
+
+    def _in_the_way(self, image: Image, lease: Lease) -> bool:
+        """Whether an idle worker takes the place of one that a waiting task must have: the provider it names."""
+        fleet = self._fleets[image.family]
+        if len(fleet.leases) < self._terms.workers:
+            return False
+        idle = [other for other in fleet.leases if other.record is None]
+        return (
+            bool(idle)
+            and idle[0] is lease
+            and any(
+                record.task is not None
+                and record.task.model.manifest.document.get("family") == image.family
+                and not any(self._may(record, image, other) for other in fleet.leases)
+                for record in self._waiting
+            )
+        )
+
+    def _left(self, record: TaskRecord) -> int:
+        """What is left of a task's budget after its earlier tries."""
+        assert record.task is not None
+        effort = self._efforts.get(record.key)
+        spent = sum(receipt.amount for receipt in effort.receipts) if effort else 0
+        return max(0, self._budget(record.task) - spent)
 
     def _budget(self, task: ComputeTask) -> int:
         most = min(self._terms.budget_batch, self._terms.budget_request * len(task.inputs))
@@ -404,17 +446,12 @@ class GolemBackend:
 
     def _check_budget(self, task: ComputeTask) -> None:
         budget = self._budget(task)
-        fresh = self._fresh()
+        fresh = self._market.fresh()
         if fresh and all(provider.price.rate(provider.threads) > budget for provider in fresh):
             raise BudgetExhausted(
                 f"{to_glm(budget)} GLM buys no second of any provider's time",
                 remedy="Raise SIBYL_GOLEM_BUDGET_BATCH or SIBYL_GOLEM_BUDGET_REQUEST.",
             )
-
-    def _fresh(self) -> Sequence[Provider]:
-        """The providers whose offers were seen lately, best first."""
-        now = self._book.now()
-        return [provider for provider in self._market.providers() if now - provider.last_seen < _OFFER_AGE]
 
     def _unservable(self, manifest: ModelManifest) -> str:
         able = self.capabilities()
@@ -428,8 +465,9 @@ class GolemBackend:
         return ""
 
     def _patience(self, node_id: str, inputs: int) -> float:
-        """Seconds after which a task at a provider takes too long."""
-        return max(_QUICKEST, self._terms.hedge_factor * self._expected(node_id, inputs))
+        """Seconds after which a task at a provider takes too long; what it claims of itself does not buy it more."""
+        usual = self._terms.hedge_factor * self._expected(node_id, inputs)
+        return min(max(_QUICKEST, usual), self._terms.run_limit / 4)
 
     def _expected(self, node_id: str, inputs: int) -> float:
         provider = self._market.provider(node_id)
@@ -457,23 +495,30 @@ class GolemBackend:
         )
         await self._market.judge(lease.node_id, verdict, detail)
 
-    def _try_again(self, record: TaskRecord, lease: Lease, error: WorkerLost | MalformedResult) -> None:
+    def _try_again(
+        self, record: TaskRecord, lease: Lease, error: WorkerLost | MalformedResult | ModelUnservable
+    ) -> None:
         """Back into the queue, for another provider, unless it was tried often enough or somebody else is at it."""
         effort = self._efforts.get(record.key)
-        if record.outcome is not None or effort is None or record.hands:
+        if effort is None or record.outcome is not None:
             return
         effort.tries += 1
         effort.tried.add(lease.node_id)
-        effort.queued = time.monotonic()
-        if effort.tries >= self._terms.tries:
+        if effort.tries >= self._terms.tries and not record.hands:
             self._book.finish(record, error, provider=lease.node_id)
         else:
-            self._waiting.insert(0, record)
-            self._wake()
+            self._requeue(record)
+
+    def _requeue(self, record: TaskRecord) -> None:
+        effort = self._efforts.get(record.key)
+        if effort is None or record.outcome is not None or record.hands or record in self._waiting:
+            return
+        effort.queued = time.monotonic()
+        self._waiting.insert(0, record)
+        self._wake()
 
     def _ended(self, record: TaskRecord) -> None:
-        with contextlib.suppress(ValueError):
-            self._waiting.remove(record)
+        self._waiting = [other for other in self._waiting if other is not record]
 
     def _wake(self) -> None:
         self._arrived.set()
@@ -482,23 +527,31 @@ class GolemBackend:
     def _staff(self) -> None:
         """Say how many workers each image should have: those at work, one for each task that waits, and a spare one."""
         now = time.monotonic()
+        self._market.named = frozenset(
+            self._market.find(record.task.provider)
+            for record in self._waiting
+            if record.task is not None and record.task.provider
+        )
         for family, fleet in self._fleets.items():
-            waiting = sum(1 for record in self._waiting if record.job.model.manifest.get("family") == family)
+            waiting = [record for record in self._waiting if record.job.model.manifest.get("family") == family]
             busy = sum(1 for lease in fleet.leases if lease.record is not None)
-            needed = waiting + busy
-            fleet.want(needed + 1 if needed else int(self._warm.get(family, 0.0) > now))
+            idle = [lease for lease in fleet.leases if lease.record is None]
+            # A task that no idle worker may do needs one more, however many are idle.
+            odd = sum(
+                1 for record in waiting if idle and not any(self._may(record, fleet.image, lease) for lease in idle)
+            )
+            needed = len(waiting) + busy
+            wanted = max(needed + 1, len(fleet.leases) + 1 if odd else 0) if needed else 0
+            fleet.want(wanted or int(self._warm.get(family, 0.0) > now))
             if fleet.failures >= _HOPELESS and not fleet.leases:
                 fleet.failures = 0
-                for record in list(self._waiting):
+                for record in waiting:
                     self._book.finish(record, WorkerLost(f"no worker comes up; the last one: {fleet.last_failure}"))
 
     async def _tend(self) -> None:
         while True:
             self._staff()
-            try:
-                await self._market.flush()
-            except StoreError as error:
-                log.warning("what the market offers is not written down: %s", error)
+            await self._market.flush()
             await asyncio.sleep(_TICK)
 
     async def _scan(self) -> None:
@@ -519,3 +572,19 @@ class GolemBackend:
             except Exception as error:  # noqa: BLE001 - yagna may be away for a while; the next look comes
                 log.warning("yagna's documents cannot be read: %s", str(getattr(error, "body", error))[:200])
             await asyncio.sleep(self._sweep_every)
+
+
+async def _kept(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Keep a service going whatever it meets; nobody else would notice that it ended."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("a service of the Golem backend met an error of ours, and goes on")
+            await asyncio.sleep(_TICK)
+
+
+def _in_our_terms(result: JobResult, job: Job) -> bytes:
+    """A result whose inputs bear the names that the provider saw, as a document about the job as we know it."""
+    items = tuple(replace(item, input=known.id) for item, known in zip(result.items, job.inputs, strict=True))
+    return replace(result, job=job.id, items=items).to_json().encode()

@@ -31,6 +31,8 @@ _THREADS = "golem.inf.cpu.threads"
 _UNKNOWN_SPEED = 1.0  # images a second of a provider that was never measured, relative to the slowest known one
 _SPEED_MEMORY = 0.3
 _TYPICAL_SECONDS = 60.0
+_MOST_THREADS = 1024
+OFFER_AGE = 900.0  # seconds for which an offer counts as one
 
 
 class Market:
@@ -40,6 +42,8 @@ class Market:
         self._terms, self._ledger, self._now = terms, ledger, clock
         self._known: dict[str, Provider] = {}
         self._unsaved: set[str] = set()
+        self.named: frozenset[str] = frozenset()
+        """Providers that tasks wait for; they are taken before all others."""
 
     async def load(self) -> None:
         """Read what earlier runs knew. The operator's lists are those of today's settings."""
@@ -55,17 +59,26 @@ class Market:
         return self._known.get(node_id)
 
     def find(self, name: str) -> str:
-        """The node id of a provider named by its id or, where one alone bears it, by its name; else the text itself."""
-        named = [node_id for node_id, provider in self._known.items() if provider.name == name]
+        """The node id of a provider named by its id or, where one alone of those here now bears it, by its name.
+
+        Else the text itself, which is nobody's.
+        """
+        if name in self._known:
+            return name
+        named = [provider.node_id for provider in self.fresh() if provider.name == name]
         return named[0] if len(named) == 1 else name
+
+    def fresh(self) -> Sequence[Provider]:
+        """The providers whose offers were seen lately, best first."""
+        now = self._now()
+        return [provider for provider in self.providers() if now - provider.last_seen < OFFER_AGE]
 
     def seen(self, node_id: str, properties: Mapping[str, Any]) -> Provider | None:
         """Note an offer; None when its price is not one that we understand. Offers come in floods: see ``flush``."""
-        price = read_price(properties)
-        if price is None:
+        price, threads = read_price(properties), read_threads(properties)
+        if price is None or threads is None:
             return None
         now = self._now()
-        threads = properties.get(_THREADS)
         known = self._known.get(node_id) or Provider(
             node_id, "", price, 1, first_seen=now, last_seen=now, standing=self._standing(node_id)
         )
@@ -73,7 +86,7 @@ class Market:
             known,
             name=str(properties.get(_NAME, ""))[:100],
             price=price,
-            threads=threads if isinstance(threads, int) and threads > 0 else 1,
+            threads=threads,
             last_seen=now,
         )
         self._known[node_id] = fresh
@@ -96,11 +109,13 @@ class Market:
         if known is None:
             return
         avx, speed, load = facts.get("avx"), facts.get("images_per_second"), facts.get("load_seconds")
+        # What it says of itself counts until its tasks have said more.
+        measured = bool(known.good or known.failed or known.lied)
         await self._save(
             replace(
                 known,
                 avx=avx if isinstance(avx, bool) else known.avx,
-                images_per_second=_positive(speed, known.images_per_second),
+                images_per_second=known.images_per_second if measured else _positive(speed, known.images_per_second),
                 load_seconds=_positive(load, known.load_seconds),
             )
         )
@@ -130,12 +145,14 @@ class Market:
         known = self._known.get(node_id)
         if known is None:
             return "its offer was never seen"
-        return known.blocked(self._now()) or self._too_dear(known.price)
+        return known.blocked(self._now()) or self._too_dear(known.price, known.threads)
 
     def score(self, provider: Provider) -> float:
         """From 0 to ``SCORE_TRUSTED``: images for a GLM, weighted by reputation; below 0 for one that is refused."""
-        if provider.blocked(self._now()) or self._too_dear(provider.price):
+        if provider.blocked(self._now()) or self._too_dear(provider.price, provider.threads):
             return float(SCORE_REJECTED)
+        if provider.node_id in self.named:
+            return float(SCORE_TRUSTED)
         speed = provider.images_per_second or self._unknown_speed()
         rate = provider.price.rate(provider.threads) + provider.price.cost(0, 0) / _TYPICAL_SECONDS
         worth = speed / (rate / 1e18 + 1e-6) * provider.reputation(self._now()) ** 2
@@ -146,10 +163,12 @@ class Market:
         known = [provider.images_per_second for provider in self._known.values() if provider.images_per_second]
         return min(known, default=_UNKNOWN_SPEED)
 
-    def _too_dear(self, price: Price) -> str:
+    def _too_dear(self, price: Price, threads: int) -> str:
         ceiling = self._terms.ceiling
         if price.start > ceiling.start or price.second > ceiling.second or price.cpu_second > ceiling.cpu_second:
             return "its price is above the ceiling"
+        if price.rate(threads) > self._terms.budget_batch:
+            return "a second of all its processors costs more than a batch may"
         return ""
 
     def _standing(self, node_id: str) -> Standing:
@@ -174,6 +193,12 @@ def read_price(properties: Mapping[str, Any]) -> Price | None:
     if linear.scheme != com.BillingScheme.PAYU or any(rates.values()) or not all(0 <= price < 1e9 for price in prices):
         return None
     return Price(*(Decimal(str(price)) for price in prices))
+
+
+def read_threads(properties: Mapping[str, Any]) -> int | None:
+    """The processors that an offer's activity may keep busy, or None for a number that no machine has."""
+    threads = properties.get(_THREADS, 1)
+    return threads if type(threads) is int and 0 < threads <= _MOST_THREADS else None
 
 
 class SibylStrategy(MarketStrategy):
@@ -201,5 +226,5 @@ class SibylStrategy(MarketStrategy):
 
 
 def _positive(value: object, otherwise: float) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e6
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 1e-3 <= value <= 1e5
     return float(value) if good else otherwise  # type: ignore[arg-type]

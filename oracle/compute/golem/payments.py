@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -29,8 +30,10 @@ log = logger("payments")
 
 DAY = 86_400.0
 GRACE = 3.0  # seconds by which a provider's clock may differ from ours
-_LATE = 20.0  # seconds after which a document that waits is one that yapapi missed
-_PAGE = 100
+_DOUBT = 30.0  # seconds more, and a tenth, within which a bill that is too high is no lie yet
+_LATEST_BILL = 3_600.0  # seconds in which the invoice of an agreement that ended is still expected
+_LOOK_BACK = 7 * DAY  # how old documents may be that the first look after a start finds
+_LATE = 8.0  # seconds after which a document that waits is one that yapapi missed
 _CALL_SECONDS = 20.0
 _MOST_GLM = 10**9  # there are not that many
 
@@ -46,6 +49,7 @@ class Paymaster:
         self._lock = asyncio.Lock()
         self._unbilled: set[str] = set()
         self._billed = asyncio.Event()
+        self._looked = False
 
     # -----------------------------------------------------------------------------------------------------------
     # Agreements
@@ -55,12 +59,13 @@ class Paymaster:
         """Note an agreement before anything runs in it."""
         await self._ledger.save_agreement(agreement)
 
-    async def closed(self, agreement_id: str) -> None:
-        """Note that an agreement has ended: nothing later can be billed."""
-        agreement = await self._ledger.agreement(agreement_id)
-        if agreement is not None and agreement.closed_at is None:
-            await self._ledger.save_agreement(replace(agreement, closed_at=self._now()))
-            self._unbilled.add(agreement_id)
+    async def closed(self, agreement_id: str, at: float) -> None:
+        """Note when an agreement has ended: nothing later can be billed."""
+        async with self._lock:
+            agreement = await self._ledger.agreement(agreement_id)
+            if agreement is not None and agreement.closed_at is None:
+                await self._ledger.save_agreement(replace(agreement, closed_at=at))
+                self._unbilled.add(agreement_id)
 
     async def await_bills(self, seconds: float) -> None:
         """Give the providers of agreements that have ended some time to send their invoices."""
@@ -73,19 +78,27 @@ class Paymaster:
 
     async def refuse(self, agreement_id: str, reason: str) -> None:
         """Nothing more is paid for an agreement: a result in it was a lie."""
-        agreement = await self._ledger.agreement(agreement_id)
-        if agreement is not None and not agreement.refused:
-            await self._ledger.save_agreement(replace(agreement, refused=reason))
+        async with self._lock:
+            agreement = await self._ledger.agreement(agreement_id)
+            if agreement is not None and not agreement.refused:
+                await self._ledger.save_agreement(replace(agreement, refused=reason))
 
     async def exhausted(self) -> str:
         """Why nothing new may be begun now, or nothing."""
-        spent = await self._ledger.spent(self._now() - DAY)
-        running = sum(
-            agreement.most(self._now()) for agreement in await self._ledger.open_agreements() if not agreement.refused
-        )
-        if spent + running < self._terms.budget_day:
+        now = self._now()
+        spent = await self._ledger.spent(now - DAY)
+        coming = 0
+        open_ones = [one for one in await self._ledger.open_agreements() if not one.refused]
+        for agreement in [*open_ones, *await self._ledger.unbilled_agreements(now - _LATEST_BILL)]:
+            coming += max(0, agreement.most(now) - await self._accepted(agreement.agreement_id))
+        if spent + coming < self._terms.budget_day:
             return ""
-        return f"the last 24 hours cost {to_glm(spent + running)} GLM of {to_glm(self._terms.budget_day)}"
+        return f"the last 24 hours cost {to_glm(spent + coming)} GLM of {to_glm(self._terms.budget_day)}"
+
+    async def _accepted(self, agreement_id: str) -> int:
+        """What was accepted for an agreement so far; its documents are cumulative."""
+        documents = await self._ledger.documents(agreement_id=agreement_id, decision=Decision.ACCEPTED)
+        return max((document.amount for document in documents), default=0)
 
     # -----------------------------------------------------------------------------------------------------------
     # Documents
@@ -107,6 +120,8 @@ class Paymaster:
             if known is not None and known.decision is not Decision.DEFERRED:
                 return known
             decision, reason = await self._judge(agreement_id, amount)
+            if known is not None and (known.decision, known.reason) == (decision, reason):
+                return known
             decided = Document(
                 document_id, kind, agreement_id, _read_amount(amount) or 0, decision, self._now(), reason
             )
@@ -121,7 +136,8 @@ class Paymaster:
     async def _judge(self, agreement_id: str, amount: str) -> tuple[Decision, str]:
         agreement = await self._ledger.agreement(agreement_id)
         if agreement is None:
-            return Decision.REFUSED, "it is for no agreement of ours"
+            # Never paid, but not sent back either: an agreement of ours may not be written down yet.
+            return Decision.DEFERRED, "it is for no agreement of ours"
         if agreement.refused:
             return Decision.REFUSED, agreement.refused
         billed = _read_amount(amount)
@@ -131,16 +147,13 @@ class Paymaster:
         if billed > most:
             reason = f"it bills {to_glm(billed)} GLM for what can have cost {to_glm(most)} at most"
             await self._ledger.save_agreement(replace(agreement, refused=reason))
-            await self._market.judge(agreement.node_id, Verdict.LIED, reason)
+            # A clock that was set, or a slow end, is no lie.
+            slack = most // 10 + int(_DOUBT * agreement.price.rate(agreement.threads))
+            await self._market.judge(
+                agreement.node_id, Verdict.LIED if billed > most + slack else Verdict.FAILED, reason
+            )
             return Decision.REFUSED, reason
-        paid = max(
-            (
-                document.amount
-                for document in await self._ledger.documents(agreement_id=agreement_id)
-                if document.decision is Decision.ACCEPTED
-            ),
-            default=0,
-        )
+        paid = await self._accepted(agreement_id)
         spent = await self._ledger.spent(self._now() - DAY)
         if spent + max(0, billed - paid) > self._terms.budget_day:
             return Decision.DEFERRED, f"the cap of a day, {to_glm(self._terms.budget_day)} GLM, is reached"
@@ -164,7 +177,7 @@ class Paymaster:
                         )
                     except Exception as error:  # noqa: BLE001 - ended already, or yagna does not know it any more
                         log.debug("agreement %s: %s", agreement.agreement_id[:8], error)
-                    await self.closed(agreement.agreement_id)
+                    await self.closed(agreement.agreement_id, self._now())
         return len(left)
 
     async def release(self, allocation_id: str) -> None:
@@ -193,11 +206,18 @@ class Paymaster:
                     await answer.read()
 
     async def sweep(self) -> None:
-        """Decide on documents that wait since long, and note which accepted ones are settled on the chain."""
+        """Decide on documents that wait since long, and note which accepted ones are settled on the chain.
+
+        Agreements that expired without a word are closed.
+        """
+        for agreement in await self._ledger.open_agreements():
+            if self._now() > agreement.expires_at:
+                await self.closed(agreement.agreement_id, agreement.expires_at)
         async with self._api("payment") as client:
             api = PaymentApi(client)
-            invoices = await api.get_invoices(max_items=_PAGE, _request_timeout=_CALL_SECONDS)
-            notes = await api.get_debit_notes(max_items=_PAGE, _request_timeout=_CALL_SECONDS)
+            window = {"after_timestamp": await self._oldest(), "_request_timeout": _CALL_SECONDS}
+            invoices = await api.get_invoices(**window)
+            notes = await api.get_debit_notes(**window)
             invoiced = {invoice.agreement_id for invoice in invoices}
             for invoice in invoices:
                 if invoice.status == "RECEIVED" and self._is_late(invoice.timestamp):
@@ -208,6 +228,17 @@ class Paymaster:
                 # An invoice includes what its debit notes said.
                 if note.status == "RECEIVED" and note.agreement_id not in invoiced and self._is_late(note.timestamp):
                     await self._answer(api, DocumentKind.DEBIT_NOTE, note.debit_note_id, note, note.total_amount_due)
+
+    async def _oldest(self) -> datetime:
+        """From when on documents may still wait for something."""
+        now = self._now()
+        begin = now - (DAY if self._looked else _LOOK_BACK)
+        self._looked = True
+        waiting = [
+            *await self._ledger.documents(unsettled=True),
+            *await self._ledger.documents(decision=Decision.DEFERRED),
+        ]
+        return datetime.fromtimestamp(min([begin, *(one.decided_at - DAY for one in waiting)]), UTC)
 
     async def _answer(self, api: PaymentApi, kind: DocumentKind, document_id: str, document: Any, amount: str) -> None:
         decided = await self.decide(kind, document_id, document.agreement_id, amount)
