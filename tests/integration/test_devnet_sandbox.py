@@ -91,6 +91,28 @@ async def test_given_a_job_when_it_reaches_for_privileges_then_it_has_none(box: 
     assert "NoNewPrivs:\t1" in status
 
 
+async def test_given_a_job_of_root_when_it_reaches_for_the_machine_through_proc_and_dev_then_it_is_refused(
+    box: Sandbox,
+) -> None:
+    # As root of the machine, the owner of these files; otherwise they are refused in any case.
+    for file in ("/proc/sys/kernel/core_pattern", "/proc/self/oom_score_adj"):
+        written = await shell(box, f"echo > {file}")
+        assert written.code != 0
+        assert b"Read-only file system" in written.stderr or b"ermission denied" in written.stderr
+    mode = Path("/dev/null").stat().st_mode
+    assert (await shell(box, "chmod 666 /dev/null")).code != 0
+    assert Path("/dev/null").stat().st_mode == mode
+    assert (await shell(box, "echo lost > /dev/null; head -c 4 /dev/urandom > /dev/zero")).code == 0
+
+
+async def test_given_a_job_when_it_makes_namespaces_of_its_own_then_it_is_refused(box: Sandbox) -> None:
+    if os.statvfs("/proc/sys").f_flag & os.ST_RDONLY:
+        pytest.skip("the system's /proc cannot be written")
+    made = await shell(box, "unshare --user /bin/id")
+    assert made.code != 0
+    assert b"unshare failed" in made.stderr
+
+
 async def test_given_a_program_that_is_not_there_or_fails_when_run_then_its_code_says_so(box: Sandbox) -> None:
     assert (await box.run(["/bin/none"], within=5)).code == 127
     assert (await shell(box, "exit 7")).code == 7

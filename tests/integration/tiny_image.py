@@ -12,7 +12,8 @@ from provider_images.builder.gvmi import append_trailer, container_config
 from provider_images.builder.places import digest_file
 from provider_images.builder.squashfs import make_squashfs
 
-PROGRAMS = ("sh", "cat", "cp", "head", "id", "ln", "ls", "mkfifo", "mkdir", "sha256sum", "sleep", "touch", "dd", "env")
+PROGRAMS = ("sh", "cat", "chmod", "cp", "dd", "env", "head", "id", "ln", "ls", "mkfifo", "mkdir", "sha256sum", "sleep")
+PROGRAMS += ("touch", "unshare")
 VOLUME = "/golem/work"
 
 

@@ -29,7 +29,8 @@ _MESSAGE_LIMIT = 256 * 1024
 _NEW_NAMESPACES = (
     0x00020000 | 0x10000000 | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000
 )  # mount user pid net ipc uts
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 _MNT_DETACH = 2
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
@@ -70,6 +71,13 @@ def _enter_namespaces() -> None:
                 file.write(text)
         except OSError as error:
             raise _Refused(f"/proc/self/{name}: {error.strerror}") from None
+    # A job has no use for namespaces of its own, in which it would have capabilities again. Where the system's /proc
+    # cannot be written, it goes without.
+    try:
+        with open("/proc/sys/user/max_user_namespaces", "w") as file:  # noqa: PTH123
+            file.write("0")
+    except OSError:
+        pass
 
 
 def _build_root(plan: dict[str, Any]) -> None:
@@ -92,7 +100,8 @@ def _build_root(plan: dict[str, Any]) -> None:
         os.close(descriptor)
     _make_devices(root)
     os.makedirs(f"{root}/proc", exist_ok=True)  # noqa: PTH103
-    _mount("proc", f"{root}/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    # Our root may be the machine's, and as the owner of /proc/sys it would need no capability to write there.
+    _mount("proc", f"{root}/proc", "proc", _MS_RDONLY | _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     os.chdir(root)
     # The old root is stacked below the new one and taken away from there; no folder is needed for it.
     number = _PIVOT_ROOT.get(os.uname().machine)
@@ -109,6 +118,9 @@ def _make_devices(root: str) -> None:
     for name in _DEVICES:
         os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY))
         _mount(f"/dev/{name}", f"{root}/dev/{name}", "", _MS_BIND)
+        # The devices are the machine's own: they can be written to all the same, but not given another mode.
+        kept = os.statvfs(f"{root}/dev/{name}").f_flag & (_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+        _mount("", f"{root}/dev/{name}", "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY | kept)
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         os.symlink(target, f"{root}/dev/{name}")  # noqa: PTH211
     shared = f"{root}/dev/shm"  # noqa: S108
