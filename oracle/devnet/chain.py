@@ -16,6 +16,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from oracle.chain.rpc import Rpc
+from oracle.devnet.chain_state import prepare_state
 from oracle.devnet.child import die_with
 from oracle.errors import ChainError, MissingTool, PortTaken, RpcUnavailable
 
@@ -64,7 +65,8 @@ class Anvil:
     """One anvil process on 127.0.0.1.
 
     ``port`` 0 picks a free one; ``block_time`` in seconds mines on a clock instead of at once; ``state`` is a file that
-    is read at the start and written at the end, so that the chain survives a restart. Use ``start`` and ``close``, or
+    is read at the start and written at the end, so that the chain survives a restart; one that cannot be read is set
+    aside. Use ``start`` and ``close``, or
     ``async with``.
     """
 
@@ -89,6 +91,8 @@ class Anvil:
         self._errors = b""
         self.stopped = asyncio.Event()
         """Set once the process has ended, for whatever reason."""
+        self.broken_state: Path | None = None
+        """Where the start put a state file that could not be read; the chain is then a new one."""
 
     async def __aenter__(self) -> Anvil:
         await self.start()
@@ -115,8 +119,18 @@ class Anvil:
     async def start(self) -> None:
         """Launch and wait until it answers.
 
-        Raises MissingTool, PortTaken, and ChainError when it does not answer within 20 seconds.
+        Raises MissingTool, PortTaken, and ChainError when it does not answer within 20 seconds or when its state file
+        cannot be touched.
         """
+        if self._state is not None:
+            try:
+                self._state.parent.mkdir(parents=True, exist_ok=True)
+                self.broken_state = await asyncio.to_thread(prepare_state, self._state)
+            except OSError as error:
+                raise ChainError(
+                    f"the chain's state {self._state} cannot be used: {error.strerror}",
+                    remedy="See to the disk and to who owns that file, then start again.",
+                ) from error
         for attempt in range(_PORT_ATTEMPTS):
             try:
                 await self._launch()
@@ -136,7 +150,6 @@ class Anvil:
         if self._block_time is not None:
             command += ["--block-time", f"{self._block_time:g}"]
         if self._state is not None:
-            self._state.parent.mkdir(parents=True, exist_ok=True)
             command += ["--state", str(self._state)]
         try:
             self._process = await asyncio.create_subprocess_exec(

@@ -102,6 +102,8 @@ async def run_stack(
         chain = Anvil(port=ports.chain, block_time=block_time, state=data_dir / "chain.json")
         stack.push_async_callback(chain.close)
         await chain.start()
+        if chain.broken_state is not None:
+            progress(f"the chain was cut off in a save and begins anew; what there was is in {chain.broken_state}")
 
         ipfs: Child | None = None
         addresses: dict[str, Any] = {"ipfs_api": ipfs_api}

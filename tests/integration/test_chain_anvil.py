@@ -17,8 +17,10 @@ from oracle.chain.account import AccountSender, Ask
 from oracle.chain.coordinator import CoordinatorReader
 from oracle.chain.rpc import Rpc
 from oracle.devnet.chain import Anvil, ChainStopped, find_anvil
+from oracle.devnet.chain_state import prepare_state
+from oracle.devnet.golem.settlement import Settlement
 from oracle.domain import Cid, RequestSeen
-from oracle.errors import MissingTool, PortTaken
+from oracle.errors import ChainError, MissingTool, PortTaken
 
 pytestmark = pytest.mark.integration
 
@@ -51,6 +53,72 @@ async def test_a_state_file_carries_requests_and_logs_over_a_restart(tmp_path: P
         assert isinstance(event, RequestSeen)
         assert event.request.request_id == asked.request_id
         await rpc.close()
+
+
+async def test_many_restarts_leave_the_genesis_block_and_the_balances_as_they_were(tmp_path: Path) -> None:
+    state = tmp_path / "chain.json"
+    receiver = "0x" + "11" * 20
+    seen = set()
+    for restart in range(8):
+        async with Anvil(state=state) as anvil:
+            seen.add((await anvil.call("eth_getBlockByNumber", "0x0", False))["hash"])
+            assert int(await anvil.call("eth_getBalance", receiver, "latest"), 16) == 5 * restart
+            assert int(await anvil.call("eth_blockNumber"), 16) == restart
+            payment = {"from": anvil.accounts[0].address, "to": receiver, "value": "0x5"}
+            paid = await anvil.call("eth_sendTransaction", payment)
+            # A genesis block of the same second is the same block; and the payment is mined by then.
+            await asyncio.sleep(1.0)
+            assert (await anvil.call("eth_getTransactionReceipt", paid))["status"] == "0x1"
+    assert len(seen) == 1
+
+
+async def test_a_clean_state_file_is_not_written_again(tmp_path: Path) -> None:
+    state = tmp_path / "chain.json"
+    async with Anvil(state=state):
+        pass
+    before = state.stat()
+    assert prepare_state(state) is None
+    assert (state.stat().st_ino, state.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert prepare_state(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("content", ["half", b"", b"[1]", b"{}", b'{"blocks": [{}]}', b"\xff\x00", b"[" * 100_000])
+async def test_a_state_file_that_cannot_be_read_is_set_aside(tmp_path: Path, content: bytes | str) -> None:
+    state = tmp_path / "chain.json"
+    if isinstance(content, str):
+        async with Anvil(state=state):
+            pass
+        content = state.read_bytes()[: state.stat().st_size // 2]
+    state.write_bytes(content)
+    async with Anvil(state=state) as anvil:
+        assert anvil.broken_state == tmp_path / "chain.json.broken"
+        assert anvil.broken_state.read_bytes() == content
+        assert int(await anvil.call("eth_blockNumber"), 16) == 0
+    async with Anvil(state=state) as anvil:
+        assert anvil.broken_state is None
+
+
+async def test_a_payment_chain_that_was_cut_off_in_a_save_is_a_new_one_with_its_token(tmp_path: Path) -> None:
+    for new in (True, False):
+        settlement = Settlement(tmp_path)
+        assert await settlement.start() is new
+        await settlement.close()
+    state = tmp_path / "chain.json"
+    state.write_bytes(state.read_bytes()[:1000])
+    settlement = Settlement(tmp_path)
+    try:
+        assert await settlement.start()  # so the network has yagna forget its payments
+        await settlement.fund("0x" + "11" * 20, glm=7)
+        assert await settlement.balance("0x" + "11" * 20) == 7
+    finally:
+        await settlement.close()
+
+
+async def test_a_state_file_that_cannot_be_touched_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ChainError, match="cannot be used") as caught:
+        await Anvil(state=tmp_path / "file" / "chain.json").start()
+    assert caught.value.remedy
 
 
 async def test_a_taken_port_is_named() -> None:

@@ -68,6 +68,17 @@ def test_given_confirmed_payments_when_the_chain_lacks_one_then_yagna_remembers_
     assert remembers_more(tmp_path, 0)
 
 
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%41b", "a b", "ä"])
+def test_given_a_folder_with_an_odd_name_when_payments_are_looked_at_then_they_are_found(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    confirmed(tmp_path / name, 0, 1, 2)
+    assert remembers_more(tmp_path / name, 2)
+    monkeypatch.chdir(tmp_path)
+    assert remembers_more(Path(name), 2)
+
+
 def test_given_payments_to_forget_when_forgotten_then_identities_stay(tmp_path: Path) -> None:
     for name in ("erc20.sqlite", "erc20.sqlite-wal", "payment.db", "payment.db-shm", "market.db", "activity.db"):
         (tmp_path / name).touch()

@@ -52,6 +52,8 @@ class Settlement:
     async def start(self) -> bool:
         """Launch, with the token deployed; whether the chain is a new one. Raises MissingTool, ChainError."""
         await self.chain.start()
+        if self.chain.broken_state is not None:
+            _log.warning("the payment chain was cut off in a save; it is kept as %s", self.chain.broken_state)
         rpc = Rpc(self.chain.url)
         try:
             known = self._known_token()
@@ -124,7 +126,7 @@ def remembers_more(folder: Path, nonce: int) -> bool:
     database = folder / "erc20.sqlite"
     if not database.exists():
         return False
-    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+    with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         (last,) = connection.execute(
             "SELECT max(nonce) FROM tx WHERE chain_id = ? AND confirm_date IS NOT NULL", (CHAIN_ID,)
         ).fetchone()
