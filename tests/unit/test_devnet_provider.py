@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -315,6 +316,46 @@ async def test_given_other_terms_when_the_file_changes_then_the_offer_is_replace
             lambda path, body: path == f"{MARKET}/offers" and body["properties"][coefficients][0] == 2.0
         )
         await it.rest.until(lambda path, _: path.startswith(f"DELETE {MARKET}/offers/offer-"))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("spoilt", ["{", '{"ada": {"speed": 7}}', "{}", None])
+async def test_given_a_bad_edit_of_the_terms_when_the_agent_sees_it_then_the_old_hold_until_a_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, spoilt: str | None
+) -> None:
+    async with running(tmp_path, monkeypatch) as it:
+        file = tmp_path / "terms.json"
+        if spoilt is None:
+            file.unlink()
+        else:
+            file.write_text(spoilt)
+        async with asyncio.timeout(5):
+            while "the terms of before hold" not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert not it.task.done()
+        assert len([path for path, _ in it.rest.sent if path == f"{MARKET}/offers"]) == 1
+        write_terms(file, {"ada": Terms(per_second=3.0)})
+        coefficients = "golem.com.pricing.model.linear.coeffs"
+        await it.rest.until(
+            lambda path, body: path == f"{MARKET}/offers" and body["properties"][coefficients][0] == 3.0
+        )
+    assert caplog.text.count("the terms of before hold") == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_given_what_an_activity_left_behind_when_the_agent_starts_again_then_it_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "ada" / "work"
+    work.mkdir(parents=True)
+    folder = os.open(work, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("x", dir_fd=folder)
+        folder, above = os.open("x", os.O_RDONLY, dir_fd=folder), folder
+        os.close(above)
+    os.close(folder)
+    async with running(tmp_path, monkeypatch):
+        assert not work.exists()
 
 
 @pytest.mark.usefixtures("quick")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from oracle.devnet.golem.gsb import Bus, BusError, ServiceError
 from oracle.devnet.golem.images import Image
 from oracle.devnet.golem.sandbox import Limits, Sandbox, SandboxLost
 from oracle.devnet.golem.volumes import Volumes
+from oracle.devnet.trees import remove_tree
 from oracle.errors import SibylError
 
 RUN_SECONDS: Final = 900.0
@@ -167,7 +167,7 @@ class ExeUnit:
             await self._report_usage()
             await self._report_state()
             await self._bus.unregister(self._address)
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, self._folder)
 
     async def disown(self, reason: str) -> None:
         """Say in the name of one that was killed that the activity has ended. Raises BusError."""
@@ -319,7 +319,7 @@ class ExeUnit:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._end_sandbox()
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, self._folder)
         self._machine = Machine()
         await self._report_state()
 

@@ -12,7 +12,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import time
@@ -31,6 +30,7 @@ from oracle.devnet.golem.negotiation import Properties, Rejection, offer_constra
 from oracle.devnet.golem.pricing import Terms, activity_cost, money, read_terms
 from oracle.devnet.golem.rest import Rest, RestRefused, now
 from oracle.devnet.golem.sandbox import Limits
+from oracle.devnet.trees import remove_tree
 from oracle.errors import ConfigurationError, SibylError
 
 IDLE_AGREEMENT: Final = 90.0  # seconds without an activity after which an agreement is broken
@@ -86,7 +86,7 @@ class Provider:
         self._work = config.home / "work"
         self._notebook = Notebook(config.home / "agreement.json")
         self._terms = Terms()
-        self._terms_read = 0.0
+        self._terms_read: int | None = None  # when the file that was read last had been changed, in nanoseconds
         self._bus: Bus | None = None
         self._offer_id = ""
         self._offer: Properties = {}
@@ -96,7 +96,7 @@ class Provider:
 
     async def run(self) -> None:
         """Offer, and serve whoever takes it. Raises BusError, RestUnavailable, RestRefused."""
-        shutil.rmtree(self._work, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, self._work)
         self._bus = await Bus.connect(self._config.bus_url)
         try:
             self._look_at_terms()
@@ -354,12 +354,28 @@ class Provider:
                 self._notebook.write(agreement)
 
     def _look_at_terms(self) -> bool:
-        """Read the file of terms when it has changed; whether ours are others now."""
-        changed = self._config.terms_file.stat().st_mtime
+        """Read the file of terms when it has changed; whether ours are others now.
+
+        Terms that are good stay in force when the file is spoilt. Raises ConfigurationError when there are none yet.
+        """
+        file, name = self._config.terms_file, self._config.name
+        try:
+            changed = file.stat().st_mtime_ns
+        except OSError:
+            changed = 0  # reading it says why
         if changed == self._terms_read:
             return False
-        self._terms_read = changed
-        before, self._terms = self._terms, read_terms(self._config.terms_file)[self._config.name]
+        first, self._terms_read = self._terms_read is None, changed
+        try:
+            terms = read_terms(file)
+            if name not in terms:
+                raise ConfigurationError(f"{file} has no terms for {name}", remedy="Add them, or delete the file.")
+        except ConfigurationError as error:
+            if first:
+                raise
+            _log.warning("%s; the terms of before hold", error)
+            return False
+        before, self._terms = self._terms, terms[name]
         return self._terms != before
 
     async def _offer_anew(self) -> None:
