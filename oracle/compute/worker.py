@@ -133,6 +133,6 @@ class WorkerProcess:
 def runtime_command(*, python: str, threads: int, models: int, memory_mb: int) -> tuple[str, ...]:
     """The command line of a worker of the provider runtime, as a child of this process."""
     return (
-        *(python, "-m", "provider_images.runtime.worker", "--parent", str(os.getpid())),
+        *(python, "-P", "-m", "provider_images.runtime.worker", "--parent", str(os.getpid())),
         *("--threads", str(threads), "--models", str(models), "--memory-mb", str(memory_mb)),
     )

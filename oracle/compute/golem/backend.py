@@ -167,6 +167,7 @@ class GolemBackend:
                     if invoices is not None:
                         invoices.cancel()
                     await self._golem.stop(wait_for_payments=False)
+                    (self._directory / _ALLOCATION).unlink(missing_ok=True)
         except TimeoutError:
             log.warning("yagna takes too long to end what runs; it is ended at the next start")
         except Exception as error:  # noqa: BLE001 - yagna may be gone already; what it holds is ended at the next start
