@@ -17,13 +17,14 @@ MAX_CLASSES = 65_536  # a class index is a uint16 in the on-chain answer
 MAX_SIDE = 4096
 
 TASKS = frozenset({"classification"})
-ENGINES = frozenset({"keras"})
+ENGINES = frozenset({"keras", "tflite"})
 COLORS = {"gray": 1, "rgb": 3}
 FITS = frozenset({"stretch", "crop", "digit"})
 MODES = frozenset({"range", "tf", "torch", "caffe"})
 RESIZES = frozenset({"bilinear", "bicubic", "lanczos", "box", "nearest"})
-FORMATS = frozenset({"npz-float16", "hdf5", "safetensors"})
-VALUES = frozenset({"probabilities"})
+FORMATS = frozenset({"npz-float16", "hdf5", "safetensors", "keras", "tflite"})
+FILES = {"keras-file": "keras", "tflite-file": "tflite"}  # families that are a file, and its engine and format
+VALUES = frozenset({"probabilities", "logits"})
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -57,7 +58,7 @@ def parse_manifest(document: object) -> ModelManifest:
         raise ManifestInvalid(f"schema: {SCHEMA!r} expected, not {_short(body.get('schema'))}")
     for field in ("version", "description", "licence"):
         _text(body, field, field)
-    _matching(body, "family", "family", _NAME)
+    family = _matching(body, "family", "family", _NAME)
     _object(body.get("resources"), "resources")
     _object(body.get("training"), "training")
     weights = _object(body.get("weights"), "weights")
@@ -68,8 +69,10 @@ def parse_manifest(document: object) -> ModelManifest:
     _optional(weights, "format", "weights.format", FORMATS)
     output = _object(body.get("output"), "output")
     _optional(output, "values", "output.values", VALUES)
-    if output.get("shape", [len(labels)]) != [len(labels)]:
+    # A file's shape is nowhere else.
+    if output.get("shape", None if family in FILES else [len(labels)]) != [len(labels)]:
         raise ManifestInvalid(f"output.shape: [{len(labels)}] expected, a number for each label")
+    _check_family(family, body.get("engine"), weights.get("format"))
     return ModelManifest(
         name=_matching(body, "name", "name", _NAME),
         task=_choice(body, "task", "task", TASKS),
@@ -80,6 +83,17 @@ def parse_manifest(document: object) -> ModelManifest:
         top_k=_integer(output, "top_k", "output.top_k", 1, min(100, len(labels))),
         document=body,
     )
+
+
+def _check_family(family: str, engine: object, form: object) -> None:
+    """An own file runs on the engine that is made for it, and nothing else does."""
+    kind = FILES.get(family)
+    if kind is not None and engine != kind:
+        raise ManifestInvalid(f"engine: {kind!r} expected for the family {family!r}, not {_short(engine)}")
+    if kind is not None and form != kind:
+        raise ManifestInvalid(f"weights.format: {kind!r} expected for the family {family!r}, not {_short(form)}")
+    if kind is None and (engine == "tflite" or form in FILES.values()):
+        raise ManifestInvalid(f"family: one of {', '.join(FILES)} expected for a file of one's own, not {family!r}")
 
 
 def _labels(value: object) -> tuple[str, ...]:

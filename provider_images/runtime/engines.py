@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from provider_images.runtime.hdf5 import load_hdf5
 from provider_images.runtime.job import MAX_INPUTS, JobModel
+from provider_images.runtime.keras_file import load_keras_file
 from provider_images.runtime.safetensors import read_safetensors
-from provider_images.runtime.spec import APPLICATIONS, FAMILIES, ModelSpec, SpecError
+from provider_images.runtime.spec import APPLICATIONS, FAMILIES, FILES, ModelSpec, SpecError
+from provider_images.runtime.tflite import TfliteModel
 from provider_images.runtime.weights import WeightsError, read_weights
 
 BATCH = MAX_INPUTS
@@ -66,11 +68,25 @@ class KerasEngine:
         self.version = f"keras {keras.__version__}, tensorflow {tf.__version__}"
 
     def load(self, spec: ModelSpec, weights: Path) -> Classifier:
-        """Build the family's architecture, fill it and trace its graph. Raises ModelError."""
-        model = build(spec.family)
-        _check_size(spec, tuple(model.input_shape[1:]), model.output_shape[-1])
-        fill(model, spec, weights)
+        """Build the family's architecture and fill it, or open the file that holds both; trace its graph.
+
+        Raises ModelError.
+        """
+        if spec.family in FILES:
+            model = _opened(weights)
+            _check_file(spec, model.input_shape, model.output_shape)
+        else:
+            model = build(spec.family)
+            _check_size(spec, tuple(model.input_shape[1:]), model.output_shape[-1])
+            fill(model, spec, weights)
         return _KerasClassifier(model, spec, self.version)
+
+
+def _opened(weights: Path) -> Any:
+    try:
+        return load_keras_file(weights)
+    except (WeightsError, OSError) as error:
+        raise ModelError(f"weights: {error}") from error
 
 
 def build(family: str) -> Any:
@@ -103,7 +119,7 @@ class _KerasClassifier:
         import tensorflow as tf
 
         self.engine, self._spec = engine, spec
-        self._shape = (BATCH, *model.input_shape[1:])
+        self._shape = (BATCH, spec.input.height, spec.input.width, spec.input.channels)
         signature = tf.TensorSpec(self._shape, tf.float32)
         self._graph = tf.function(lambda pictures: model(pictures, training=False)).get_concrete_function(signature)
         self._model = model  # the graph holds its variables by weak reference only
@@ -119,8 +135,56 @@ class _KerasClassifier:
         """Probabilities of a padded batch, the padding cut off again."""
         batch = np.zeros(self._shape, np.float32)
         batch[: len(pictures)] = pictures
-        probabilities: NDArray[np.float32] = self._graph(self._constant(batch)).numpy()
-        return probabilities[: len(pictures)]
+        values: NDArray[np.float32] = self._graph(self._constant(batch)).numpy()
+        return as_probabilities(values[: len(pictures)], self._spec)
+
+
+class TfliteEngine:
+    """Files of TensorFlow Lite, as they are: float32, or the integers that they were quantised to."""
+
+    def __init__(self, threads: int) -> None:
+        import tensorflow as tf
+
+        self._threads = threads
+        self.version = f"tflite, tensorflow {tf.__version__}"
+
+    def load(self, spec: ModelSpec, weights: Path) -> Classifier:
+        """Open the file. Raises ModelError."""
+        try:
+            model = TfliteModel(weights, self._threads)
+        except (WeightsError, OSError) as error:
+            raise ModelError(f"weights: {error}") from error
+        _check_file(spec, (1, *model.input_shape), (1, *model.output_shape))
+        return _TfliteClassifier(model, spec, self.version)
+
+
+class _TfliteClassifier:
+    def __init__(self, model: TfliteModel, spec: ModelSpec, engine: str) -> None:
+        self.engine, self._model, self._spec = engine, model, spec
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What its manifest asks for."""
+        return self._spec
+
+    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of pictures, one by one."""
+        values = np.stack([self._model.run(picture) for picture in pictures]).astype(np.float32)
+        if self._model.quantised and self._spec.values == "probabilities":
+            # Many small ones were rounded away; without any at all, there is no answer.
+            with np.errstate(invalid="ignore"):
+                values /= values.sum(axis=1, keepdims=True)
+        return as_probabilities(values, self._spec)
+
+
+def as_probabilities(values: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """A model's output (n, classes) as distributions: a softmax where the manifest says that it is logits."""
+    if spec.values == "probabilities":
+        return values
+    with np.errstate(invalid="ignore"):  # infinity is no answer; it becomes NaN
+        powers = np.exp(values - values.max(axis=1, keepdims=True))
+    distributions: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return distributions
 
 
 class NumpyEngine:
@@ -134,7 +198,7 @@ class NumpyEngine:
 
     def load(self, spec: ModelSpec, weights: Path) -> Classifier:
         """The family's ``forward`` with these weights. Raises ModelError."""
-        module = f"{FAMILIES[spec.family]}.forward"
+        module = f"{FAMILIES.get(spec.family)}.forward"  # of a family without a package there is none
         if spec.weights_format != "npz-float16" or importlib.util.find_spec(module) is None:
             raise ModelError(f"family: {spec.family!r} needs TensorFlow, which is not installed here")
         family = importlib.import_module(module)
@@ -169,6 +233,19 @@ def _check_size(spec: ModelSpec, shape: tuple[int, ...], classes: int) -> None:
         raise ModelError(f"labels: {spec.classes} for a model of {classes} classes")
 
 
+def _check_file(spec: ModelSpec, taken: Any, given: Any) -> None:
+    """Hold a file's own shapes, batch first, against the manifest's. Raises ModelError."""
+    size = (spec.input.height, spec.input.width, spec.input.channels)
+    if (
+        not isinstance(taken, tuple)
+        or len(taken) != 4
+        or any(a not in (None, b) for a, b in zip(taken[1:], size, strict=True))
+    ):
+        raise ModelError(f"input: the manifest's size {size} is not the model's {taken}")
+    if not isinstance(given, tuple) or given[1:] != (spec.classes,):
+        raise ModelError(f"output: {given} of the model is not one number for each of {spec.classes} labels")
+
+
 def choose_engine(threads: int) -> Engine:
     """TensorFlow where it is installed, else numpy."""
     return KerasEngine(threads) if importlib.util.find_spec("tensorflow") else NumpyEngine()
@@ -179,7 +256,8 @@ class ModelShelf:
 
     def __init__(self, *, threads: int, capacity: int) -> None:
         self._engine = choose_engine(threads)
-        self._capacity = capacity
+        self._tflite: Engine | None = None
+        self._threads, self._capacity = threads, capacity
         self._loaded: OrderedDict[tuple[str, str], Classifier] = OrderedDict()
 
     @property
@@ -197,8 +275,7 @@ class ModelShelf:
         if key in self._loaded:
             self._loaded.move_to_end(key)
             return self._loaded[key]
-        if spec.engine != "keras":
-            raise ModelError(f"engine: {spec.engine!r} is not built in")
+        engine = self._engine_of(spec)
         weights = folder / model.weights
         try:
             with weights.open("rb") as file:
@@ -207,8 +284,18 @@ class ModelShelf:
             raise ModelError(f"weights: {error}") from error
         if digest != spec.weights_sha256:
             raise ModelError("weights: their sha256 is not the manifest's")
-        loaded = self._engine.load(spec, weights)
+        loaded = engine.load(spec, weights)
         while len(self._loaded) >= self._capacity:
             self._loaded.popitem(last=False)
         self._loaded[key] = loaded
         return loaded
+
+    def _engine_of(self, spec: ModelSpec) -> Engine:
+        if spec.engine == "keras":
+            return self._engine
+        if spec.engine != "tflite":
+            raise ModelError(f"engine: {spec.engine!r} is not built in")
+        if not importlib.util.find_spec("tensorflow"):
+            raise ModelError("engine: 'tflite' needs TensorFlow, which is not installed here")
+        self._tflite = self._tflite or TfliteEngine(self._threads)
+        return self._tflite

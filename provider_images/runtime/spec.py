@@ -30,12 +30,16 @@ FAMILIES: Mapping[str, str] = {
 plain numpy.
 """
 
-FORMATS = ("npz-float16", "hdf5", "safetensors")
+FILES: Mapping[str, str] = {"keras-file": "keras", "tflite-file": "tflite"}
+"""Families whose architecture is in the weights' file: anyone's own model. Each has an engine and a format so named."""
+
+FORMATS = ("npz-float16", "hdf5", "safetensors", *FILES.values())
 """What a weights file may be; a manifest that names none means the first."""
 
 RESIZES = ("bilinear", "bicubic", "lanczos", "box", "nearest")
 FITS = ("stretch", "crop", "digit")
 MODES = ("range", "tf", "torch", "caffe")
+VALUES = ("probabilities", "logits")
 
 
 class SpecError(ValueError):
@@ -95,6 +99,7 @@ class ModelSpec:
     top_k: int
     input: InputSpec
     weights_format: str = FORMATS[0]
+    values: str = VALUES[0]
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> ModelSpec:
@@ -102,16 +107,21 @@ class ModelSpec:
         try:
             if manifest["schema"] != SCHEMA:
                 raise SpecError(f"schema: {SCHEMA} expected, not {manifest['schema']!r}")
-            if manifest["family"] not in FAMILIES:
-                raise SpecError(f"family: {manifest['family']!r} is not built in ({', '.join(sorted(FAMILIES))})")
+            family = manifest["family"]
+            if family not in FAMILIES and family not in FILES:
+                known = ", ".join(sorted([*FAMILIES, *FILES]))
+                raise SpecError(f"family: {family!r} is not built in ({known})")
+            if family in FILES and not FILES[family] == manifest["engine"] == manifest["weights"].get("format"):
+                raise SpecError(f"family: {family!r} needs {FILES[family]!r} as its engine and its weights.format")
             return cls(
                 engine=manifest["engine"],
-                family=manifest["family"],
+                family=family,
                 weights_sha256=manifest["weights"]["sha256"],
                 classes=len(manifest["labels"]),
                 top_k=manifest["output"]["top_k"],
                 input=InputSpec.from_manifest(manifest["input"]),
                 weights_format=_choice(manifest["weights"], "format", FORMATS),
+                values=_choice(manifest["output"], "values", VALUES),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpecError):

@@ -88,6 +88,9 @@ FAULTS: list[tuple[str, Any]] = [
     ("input.crop", 0),
     ("input.crop", 1.5),
     ("weights.format", "pickle"),
+    ("weights.format", "keras"),
+    ("family", "keras-file"),
+    ("engine", "tflite"),
     ("output.values", "votes"),
     ("output.shape", [9]),
     ("output.top_k", 11),
@@ -102,7 +105,13 @@ FAULTS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("path", "value"), FAULTS)
 def test_a_fault_is_refused_by_name(path: str, value: Any) -> None:
-    named = {"input.width": "input", "input.mode": "input"}.get(path, path)
+    named = {
+        "input.width": "input",
+        "input.mode": "input",
+        "weights.format": "family|weights.format",
+        "engine": "family|engine",
+        "family": "family|output.shape",
+    }.get(path, path)
     with pytest.raises(ManifestInvalid, match=named):
         parse_manifest(changed(path, value))
 
