@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.metadata
 import importlib.util
 from collections import OrderedDict
 from collections.abc import Callable
@@ -67,7 +68,7 @@ class KerasEngine:
         keras.config.set_floatx("float32")
         self.version = f"keras {keras.__version__}, tensorflow {tf.__version__}"
 
-    def load(self, spec: ModelSpec, weights: Path) -> Classifier:
+    def load(self, spec: ModelSpec, weights: Path) -> _KerasClassifier:
         """Build the family's architecture and fill it, or open the file that holds both; trace its graph.
 
         Raises ModelError.
@@ -121,7 +122,7 @@ class _KerasClassifier:
         self.engine, self._spec = engine, spec
         self._shape = (BATCH, spec.input.height, spec.input.width, spec.input.channels)
         signature = tf.TensorSpec(self._shape, tf.float32)
-        self._graph = tf.function(lambda pictures: model(pictures, training=False)).get_concrete_function(signature)
+        self.graph = tf.function(lambda pictures: model(pictures, training=False)).get_concrete_function(signature)
         self._model = model  # the graph holds its variables by weak reference only
         self._constant: Any = tf.constant
         self.classify(np.zeros((1, *self._shape[1:]), np.float32))  # the first run plans memory and kernels
@@ -135,7 +136,7 @@ class _KerasClassifier:
         """Probabilities of a padded batch, the padding cut off again."""
         batch = np.zeros(self._shape, np.float32)
         batch[: len(pictures)] = pictures
-        values: NDArray[np.float32] = self._graph(self._constant(batch)).numpy()
+        values: NDArray[np.float32] = self.graph(self._constant(batch)).numpy()
         return as_probabilities(values[: len(pictures)], self._spec)
 
 
@@ -252,10 +253,15 @@ def choose_engine(threads: int) -> Engine:
 
 
 class ModelShelf:
-    """Loads models for jobs and keeps the ``capacity`` last used ones."""
+    """Loads models for jobs and keeps the ``capacity`` last used ones.
 
-    def __init__(self, *, threads: int, capacity: int) -> None:
-        self._engine = choose_engine(threads)
+    ``compiled`` is a folder of ``compiled.py``: a model that lies there needs no TensorFlow, which is then imported
+    only when another one is asked for.
+    """
+
+    def __init__(self, *, threads: int, capacity: int, compiled: Path | None = None) -> None:
+        self._compiled = compiled if compiled is not None and importlib.util.find_spec("openvino") else None
+        self._own = None if self._compiled else choose_engine(threads)
         self._tflite: Engine | None = None
         self._threads, self._capacity = threads, capacity
         self._loaded: OrderedDict[tuple[str, str], Classifier] = OrderedDict()
@@ -263,7 +269,7 @@ class ModelShelf:
     @property
     def engine(self) -> str:
         """Names and versions of what computes."""
-        return self._engine.version
+        return self._own.version if self._own else f"openvino {importlib.metadata.version('openvino')}"
 
     def get(self, model: JobModel, folder: Path) -> Classifier:
         """The model, from memory or from its file (relative paths are in ``folder``). Raises ModelError."""
@@ -271,11 +277,12 @@ class ModelShelf:
             spec = ModelSpec.from_manifest(model.manifest)
         except SpecError as error:
             raise ModelError(str(error)) from error
+        if spec.engine not in ("keras", "tflite"):
+            raise ModelError(f"engine: {spec.engine!r} is not built in")
         key = (model.manifest_cid, spec.weights_sha256)
         if key in self._loaded:
             self._loaded.move_to_end(key)
             return self._loaded[key]
-        engine = self._engine_of(spec)
         weights = folder / model.weights
         try:
             with weights.open("rb") as file:
@@ -284,18 +291,22 @@ class ModelShelf:
             raise ModelError(f"weights: {error}") from error
         if digest != spec.weights_sha256:
             raise ModelError("weights: their sha256 is not the manifest's")
-        loaded = engine.load(spec, weights)
+        loaded = self._load(spec, weights)
         while len(self._loaded) >= self._capacity:
             self._loaded.popitem(last=False)
         self._loaded[key] = loaded
         return loaded
 
-    def _engine_of(self, spec: ModelSpec) -> Engine:
+    def _load(self, spec: ModelSpec, weights: Path) -> Classifier:
         if spec.engine == "keras":
-            return self._engine
-        if spec.engine != "tflite":
-            raise ModelError(f"engine: {spec.engine!r} is not built in")
+            if self._compiled:
+                from provider_images.runtime.compiled import find_compiled
+
+                if found := find_compiled(self._compiled, spec, self._threads):
+                    return found
+            self._own = self._own or choose_engine(self._threads)
+            return self._own.load(spec, weights)
         if not importlib.util.find_spec("tensorflow"):
-            raise ModelError("engine: 'tflite' needs TensorFlow, which is not installed here")
+            raise ModelError(f"engine: {spec.engine!r} needs TensorFlow, which is not installed here")
         self._tflite = self._tflite or TfliteEngine(self._threads)
-        return self._tflite
+        return self._tflite.load(spec, weights)

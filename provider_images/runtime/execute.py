@@ -23,8 +23,10 @@ from provider_images.runtime.job import (
     JobInput,
     JobResult,
 )
-from provider_images.runtime.pictures import PictureError, prepare
+from provider_images.runtime.pictures import PictureError, prepare_all
 from provider_images.runtime.sandbox import cpus, limit_processor
+
+_DECODERS = 4  # pictures decoded at once; each may have max_pixels
 
 
 def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -79,13 +81,21 @@ def execute(job: Job, folder: Path, shelf: ModelShelf) -> JobResult:
     model = shelf.get(job.model, folder)
     began = time.perf_counter()
     failures: dict[str, ItemOutput] = {}
-    pictures = []
+    files: dict[str, bytes] = {}
     for item in job.inputs:
         try:
-            data = _read(item, folder)
-            pictures.append(prepare(data, model.spec.input, max_pixels=job.max_pixels))
+            files[item.id] = _read(item, folder)
         except PictureError as error:
             failures[item.id] = ItemOutput(item.id, failure=error.failure, detail=str(error))
+    pictures = []
+    prepared = prepare_all(
+        list(files.values()), model.spec.input, max_pixels=job.max_pixels, threads=min(cpus(), _DECODERS)
+    )
+    for name, picture in zip(files, prepared, strict=True):
+        if isinstance(picture, PictureError):
+            failures[name] = ItemOutput(name, failure=picture.failure, detail=str(picture))
+        else:
+            pictures.append(picture)
     decoded = time.perf_counter()
     answers = iter(_classify(model, pictures))
     items = tuple(failures[item.id] if item.id in failures else _output(item.id, next(answers)) for item in job.inputs)

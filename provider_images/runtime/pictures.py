@@ -5,8 +5,11 @@ Nothing here trusts the bytes: formats, pixels and frames are limited before any
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -32,11 +35,40 @@ class PictureError(Exception):
         self.failure = failure
 
 
+def prepare_all(
+    pictures: Sequence[bytes], spec: InputSpec, *, max_pixels: int, threads: int
+) -> list[NDArray[np.float32] | PictureError]:
+    """``prepare`` for many, with some at once; where one cannot be used, its PictureError stands in its place."""
+
+    def attempt(data: bytes) -> NDArray[np.float32] | PictureError:
+        try:
+            return _prepare(data, spec, max_pixels)
+        except PictureError as error:
+            return error
+
+    # One block around all threads: what it changes belongs to the whole process.
+    with _quiet(), ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(attempt, pictures))
+
+
 def prepare(data: bytes, spec: InputSpec, *, max_pixels: int) -> NDArray[np.float32]:
     """Decode and preprocess one picture: (height, width, channels), float32, as the model's input is declared.
 
     Raises PictureError when the bytes are not a picture of an accepted format, or too large.
     """
+    with _quiet():
+        return _prepare(data, spec, max_pixels)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Damaged metadata only warns, and the pixel limit is ours: neither belongs on a log."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _prepare(data: bytes, spec: InputSpec, max_pixels: int) -> NDArray[np.float32]:
     picture = _decode(data, "L" if spec.color == "gray" else "RGB", spec, max_pixels)
     if spec.fit == "digit":
         values = centre_digit(np.asarray(picture), size=spec.width, box=spec.box)
@@ -71,21 +103,18 @@ def _middle(picture: Image.Image, spec: InputSpec) -> Image.Image:
 
 def _decode(data: bytes, mode: str, spec: InputSpec, max_pixels: int) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            # Damaged metadata only warns, and the pixel limit below is ours: neither belongs on a log.
-            warnings.simplefilter("ignore")
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > max_pixels:
-                raise PictureError(
-                    ItemFailure.TOO_LARGE, f"{image.width} x {image.height} pixels; the limit is {max_pixels}"
-                )
-            # A camera's MPO is a JPEG with further views behind it; its first is the picture.
-            if image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False):
-                raise PictureError(ItemFailure.UNSUPPORTED, "animated pictures are not accepted")
-            # JPEG can decode at a half, a quarter or an eighth of its size, which is much faster.
-            image.draft(mode, (4 * max(spec.width, _WORKING_SIDE), 4 * max(spec.height, _WORKING_SIDE)))
-            image = ImageOps.exif_transpose(image)
-            return _flatten(image).convert(mode)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > max_pixels:
+            raise PictureError(
+                ItemFailure.TOO_LARGE, f"{image.width} x {image.height} pixels; the limit is {max_pixels}"
+            )
+        # A camera's MPO is a JPEG with further views behind it; its first is the picture.
+        if image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False):
+            raise PictureError(ItemFailure.UNSUPPORTED, "animated pictures are not accepted")
+        # JPEG can decode at a half, a quarter or an eighth of its size, which is much faster.
+        image.draft(mode, (4 * max(spec.width, _WORKING_SIDE), 4 * max(spec.height, _WORKING_SIDE)))
+        image = ImageOps.exif_transpose(image)
+        return _flatten(image).convert(mode)
     except PictureError:
         raise
     except Exception as error:  # decoders of hostile bytes raise whatever they like

@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--models", type=int, default=4, help="how many models stay loaded")
     parser.add_argument("--memory-mb", type=int, default=4096)
+    parser.add_argument("--compiled", type=Path, help="folder of compiled models")
     options = parser.parse_args(arguments)
     replies = os.fdopen(sandbox.own_stdout(), "w", encoding="utf-8")
     isolated = sandbox.enter(memory_mb=options.memory_mb, threads=options.threads)
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from provider_images.runtime.engines import ModelShelf
     from provider_images.runtime.execute import attempt
 
-    shelf = ModelShelf(threads=options.threads, capacity=options.models)
+    shelf = ModelShelf(threads=options.threads, capacity=options.models, compiled=options.compiled)
     _say(replies, {"event": "ready", "protocol": PROTOCOL, "engine": shelf.engine, "isolated": isolated})
     for line in sys.stdin:
         _say(replies, attempt(partial(_do, line, shelf)))

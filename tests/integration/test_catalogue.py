@@ -17,7 +17,7 @@ from PIL import Image
 from provider_images.applications.classes import classes, decode_predictions
 from provider_images.applications.manifests import manifest_of
 from provider_images.applications.table import application, applications
-from provider_images.runtime.engines import ModelError, build, fill
+from provider_images.runtime.engines import KerasEngine, ModelError, build, fill
 from provider_images.runtime.pictures import prepare
 from provider_images.runtime.spec import ModelSpec
 from provider_images.vit import model as vit
@@ -33,6 +33,7 @@ ONE_OF_EACH_MODULE = (
 
 @pytest.fixture(scope="module")
 def keras() -> Any:
+    KerasEngine(2)  # the first to import TensorFlow says how many threads it has from then on
     return pytest.importorskip("keras")
 
 

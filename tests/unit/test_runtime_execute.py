@@ -92,7 +92,7 @@ def test_the_shelf_keeps_the_models_last_used(shelf: ModelShelf, tmp_path: Path)
     shelf.get(c, tmp_path)
     assert shelf.get(a, tmp_path) is first
     shelf.get(b, tmp_path)
-    assert shelf._engine.loads == [b"a", b"b", b"c", b"b"]  # type: ignore[attr-defined]
+    assert shelf._own.loads == [b"a", b"b", b"c", b"b"]  # type: ignore[union-attr]
 
 
 def test_a_model_that_is_not_what_its_manifest_says_is_refused(shelf: ModelShelf, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from provider_images.mnist.draw import draw_digit
 from provider_images.runtime.job import ItemFailure
-from provider_images.runtime.pictures import PictureError, centre_digit, prepare
+from provider_images.runtime.pictures import PictureError, centre_digit, prepare, prepare_all
 from provider_images.runtime.spec import InputSpec
 
 pytestmark = pytest.mark.unit
@@ -165,6 +165,18 @@ def test_damaged_pictures_are_read_or_refused(kind: str, damage: list[tuple[int,
         return
     assert values.shape == (28, 28, 1)
     assert np.isfinite(values).all()
+
+
+def test_given_many_pictures_when_prepared_at_once_then_each_is_as_alone_and_a_bad_one_fails_alone() -> None:
+    pictures = [encode(draw_digit(digit, 7)) for digit in range(10)]
+    pictures[4] = b"text"
+    answers = prepare_all(pictures, DIGIT, max_pixels=10**6, threads=3)
+    for i, (data, answer) in enumerate(zip(pictures, answers, strict=True)):
+        if i == 4:
+            assert isinstance(answer, PictureError)
+            assert answer.failure is ItemFailure.UNREADABLE
+        else:
+            np.testing.assert_array_equal(answer, prepare(data, DIGIT, max_pixels=10**6))
 
 
 def test_a_drawing_depends_on_digit_and_seed_alone() -> None:

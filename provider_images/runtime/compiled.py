@@ -1,0 +1,139 @@
+"""Built-in models compiled for OpenVINO: as fast as TensorFlow's graph, and loaded in a fraction of time and memory.
+
+Compiling needs TensorFlow and is done once, when a model is brought in: ``python -m provider_images.runtime.compiled
+MANIFEST WEIGHTS FOLDER``. Whatever runs the model then finds it in the folder. TensorFlow stays the reference: what
+does not answer as it does is not kept. All of it is float32; OpenVINO left to itself takes bfloat16 on some CPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provider_images.runtime import sandbox
+from provider_images.runtime.engines import BATCH, KerasEngine, ModelError
+from provider_images.runtime.spec import FAMILIES, ModelSpec
+
+DIFFERENCE = 1e-5  # from TensorFlow's probabilities, at most
+_MODEL = "model.xml"  # its numbers lie beside it in model.bin
+
+
+def find_compiled(folder: Path, spec: ModelSpec, threads: int) -> CompiledClassifier | None:
+    """A model compiled from these weights; None where there is none. Raises ModelError when it does not load."""
+    path = folder / _name(spec) / _MODEL
+    return CompiledClassifier(path, spec, threads) if path.is_file() else None
+
+
+def compile_model(spec: ModelSpec, weights: Path, folder: Path, threads: int) -> float:
+    """Compile a built-in model into ``folder``; the largest difference from TensorFlow on made pictures.
+
+    Raises ModelError when the weights are not the model's, or when the two do not agree.
+    """
+    if spec.family not in FAMILIES:
+        raise ModelError(f"family: {spec.family!r} is not built in, so it runs as its file is")
+    with weights.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != spec.weights_sha256:
+            raise ModelError("weights: their sha256 is not the manifest's")
+    import openvino
+
+    reference = KerasEngine(threads).load(spec, weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="part-", dir=folder) as name:
+        unfinished = Path(name, "model")
+        unfinished.mkdir()
+        # Left to itself it would save half the bits.
+        openvino.save_model(openvino.convert_model(reference.graph), unfinished / _MODEL, compress_to_fp16=False)
+        compiled = CompiledClassifier(unfinished / _MODEL, spec, threads)
+        pictures = _pictures(spec)
+        ours, theirs = compiled.classify(pictures), reference.classify(pictures)
+        difference = float(np.abs(ours - theirs).max())
+        if not difference <= DIFFERENCE or (ours.argmax(axis=1) != theirs.argmax(axis=1)).any():
+            raise ModelError(f"OpenVINO answers otherwise than TensorFlow, by up to {difference:.1e}")
+        target = folder / _name(spec)
+        shutil.rmtree(target, ignore_errors=True)
+        unfinished.replace(target)
+    return difference
+
+
+class CompiledClassifier:
+    """One request of one batch size, as TensorFlow's graph has it."""
+
+    def __init__(self, path: Path, spec: ModelSpec, threads: int) -> None:
+        import openvino
+
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            # Other processes are on this machine as well.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            compiled = openvino.Core().compile_model(str(path), "CPU", options)
+        except RuntimeError as error:
+            raise ModelError(f"OpenVINO cannot load the model: {' '.join(str(error).split())[:200]}") from error
+        if compiled.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.f32:
+            raise ModelError("OpenVINO does not compute in float32 here")
+        self.engine = f"openvino {openvino.__version__.partition('-')[0]}, float32"
+        self._request: Any = compiled.create_infer_request()
+        self._spec = spec
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What its manifest asks for."""
+        return self._spec
+
+    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of a padded batch, the padding cut off again."""
+        size = self._spec.input
+        batch = np.zeros((BATCH, size.height, size.width, size.channels), np.float32)
+        batch[: len(pictures)] = pictures
+        answers: NDArray[np.float32] = self._request.infer([batch], share_inputs=True)[0][: len(pictures)].copy()
+        return answers
+
+
+def _name(spec: ModelSpec) -> str:
+    return f"{spec.family}-{spec.weights_sha256}"
+
+
+def _pictures(spec: ModelSpec) -> NDArray[np.float32]:
+    """A batch to compare by: noise of growing contrast, about as the family's own input is scaled."""
+    from provider_images.runtime.pictures import scale
+
+    size = (spec.input.height, spec.input.width, spec.input.channels)
+    noise = np.random.default_rng(0).normal(0, 1, (BATCH, *size)) * np.linspace(1, 90, BATCH)[:, None, None, None]
+    return scale((127 + noise).clip(0, 255).astype(np.float32), spec.input)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 when it is compiled, 1 with a line on stderr when it is not."""
+    parser = argparse.ArgumentParser(prog="python -m provider_images.runtime.compiled", description=__doc__)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--memory-mb", type=int, default=8192)
+    options = parser.parse_args(arguments)
+    threads = sandbox.cpus()
+    sandbox.enter(memory_mb=options.memory_mb, threads=threads)
+    try:
+        spec = ModelSpec.from_manifest(json.loads(options.manifest.read_text(encoding="utf-8")))
+        difference = compile_model(spec, options.weights, options.folder, threads)
+    except (ModelError, ValueError, OSError) as error:
+        sys.stderr.write(" ".join(str(error).split()) + "\n")
+        return 1
+    sys.stdout.write(json.dumps({"family": spec.family, "max_diff": difference}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
