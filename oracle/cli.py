@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
+import shlex
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -80,7 +80,8 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Everything on one machine: chain, IPFS store, contracts, oracle. Stays until Ctrl-C."""
-    from oracle.devnet.stack import Ports, run_stack
+    from oracle.devnet.stack import Ports, claimed, run_stack
+    from oracle.devnet.trees import remove_tree
     from oracle.settings import DEPLOYMENT_FILE, Settings
 
     # The environment may be made for another deployment: of it, only the folder is taken here.
@@ -89,7 +90,10 @@ def up(
     if fresh and folder.exists():
         if not (folder / DEPLOYMENT_FILE).exists():
             raise SibylError(f"{folder} was not made by `sibyl up`", remedy="Delete it yourself, if you are sure.")
-        shutil.rmtree(folder)
+        with claimed(folder):
+            remove_tree(folder)
+        if folder.exists():
+            raise SibylError(f"{folder} cannot be removed", remedy="Delete what is left of it yourself.")
 
     async def work() -> None:
         ports = Ports(chain_port, ipfs_port)
@@ -119,8 +123,7 @@ def up(
                 typer.echo("Sibyl is up.")
                 for name, value in facts.items():
                     typer.echo(f"  {name.replace('_', ' '):13} {value}")
-                there = "" if data_dir is None else f" --data-dir {data_dir}"
-                typer.echo(f"\nAsk:   sibyl request PICTURE --wait{there}\nStop:  Ctrl-C")
+                typer.echo(f"\nAsk:   {_next_command(data_dir)}\nStop:  Ctrl-C")
             await stack.failed()
 
     try:
@@ -128,6 +131,11 @@ def up(
     except typer.Exit:
         note("everything is stopped")
         raise typer.Exit(0) from None
+
+
+def _next_command(data_dir: Path | None) -> str:
+    there = "" if data_dir is None else f" --data-dir {shlex.quote(str(data_dir))}"
+    return f"sibyl request PICTURE --wait{there}"
 
 
 @app.command()
@@ -353,7 +361,7 @@ def train_mnist(
     """Train the digit CNN again; the command, the data, the seed and the score go into its manifest."""
     import subprocess
 
-    command = [sys.executable, "-m", "provider_images.mnist.train"]
+    command = [sys.executable, "-P", "-m", "provider_images.mnist.train"]
     for name, value in (("--data", data), ("--out", out), ("--epochs", epochs), ("--seed", seed)):
         if value is not None:
             command += [name, str(value)]

@@ -46,6 +46,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
         self._errors: IO[bytes] | None = None
+        self._logged = 0  # bytes that earlier runs left in the log
 
     @property
     def pid(self) -> int:
@@ -66,6 +67,7 @@ class Child:
     async def _start(self, within: float) -> Mapping[str, Any]:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._errors = self._log.open("ab")
+        self._logged = self._errors.tell()
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.DEVNULL,
@@ -116,8 +118,18 @@ class Child:
             self._errors = None
 
     def _last_words(self) -> str:
-        lines = self._log.read_bytes()[-_LAST_WORDS:].decode(errors="replace").strip().splitlines()
-        return " | ".join(lines[-3:]) or "it said nothing"
+        return last_words(self._log, self._logged)
+
+
+def last_words(log: Path, since: int) -> str:
+    """The last lines of a log from the byte ``since`` on; one that cannot be read says nothing."""
+    said = b""
+    with contextlib.suppress(OSError), log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(min(since, size), size - _LAST_WORDS))
+        said = file.read(_LAST_WORDS)
+    lines = said.decode(errors="replace").strip().splitlines()
+    return " | ".join(lines[-3:]) or "it said nothing"
 
 
 async def _drain(stream: asyncio.StreamReader) -> None:

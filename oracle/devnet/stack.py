@@ -6,8 +6,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from oracle.chain.rpc import Rpc
 from oracle.content.ipfs import IpfsContentStore
 from oracle.devnet.chain import Anvil, dev_account
 from oracle.devnet.child import Child
+from oracle.devnet.locked import locked
 from oracle.errors import ConfigurationError, SibylError
 from oracle.manifests import read_manifest
 from oracle.settings import DEPLOYMENT_FILE, Settings, load_local_settings, local_environment, read_deployment
@@ -28,6 +29,7 @@ OWNER, OPERATOR, PUBLISHER, REQUESTER = range(4)  # development accounts
 PRICE = 10**14  # wei a prediction of the built-in model
 MODEL_FOLDER = Path(__file__).resolve().parents[2] / "provider_images" / "mnist"
 READY_SECONDS = 60.0
+OURS = (sys.executable, "-P", "-m")  # -P: no file of the folder that the user stands in is imported
 
 Progress = Callable[[str], None]
 
@@ -88,7 +90,8 @@ async def run_stack(
 ) -> AsyncIterator[Stack]:
     """Bring everything up below ``data_dir``, in order, and take it down again, in reverse.
 
-    ``backend`` is "golem", "local", or None for the first where this machine can run it and else the second;
+    ``backend`` is "golem", "local", or None for the first where this machine can run it and else the second; in a
+    folder that was used with the first, None means that one.
     ``idle_release`` in seconds is how long an idle provider is kept.
 
     ``ipfs_api`` is the multiaddr of a Kubo to use instead of the store that ships with us; ``block_time`` and
@@ -96,8 +99,8 @@ async def run_stack(
     has. Of the environment only ``settings.TUNING`` counts. Raises MissingTool, PortTaken, ConfigurationError.
     """
     data_dir = data_dir.resolve()
-    _claim(data_dir)
     async with AsyncExitStack() as stack:
+        stack.enter_context(claimed(data_dir))
         progress("starting the chain (anvil)")
         chain = Anvil(port=ports.chain, block_time=block_time, state=data_dir / "chain.json")
         stack.push_async_callback(chain.close)
@@ -112,13 +115,9 @@ async def run_stack(
             ipfs = Child(
                 "the IPFS store",
                 [
-                    sys.executable,
-                    "-m",
-                    "oracle.devnet.ipfs",
-                    "--data",
-                    str(data_dir / "ipfs"),
-                    "--port",
-                    str(ports.ipfs),
+                    *(*OURS, "oracle.devnet.ipfs"),
+                    *("--data", str(data_dir / "ipfs")),
+                    *("--port", str(ports.ipfs)),
                 ],
                 log=data_dir / "logs" / "ipfs.log",
                 environment=local_environment(),
@@ -137,7 +136,7 @@ async def run_stack(
         progress(f"starting the oracle and {workers}")
         oracle = Child(
             "the oracle",
-            [sys.executable, "-m", "oracle.cli", "oracle", "--data-dir", str(data_dir)],
+            [*OURS, "oracle.cli", "oracle", "--data-dir", str(data_dir)],
             log=data_dir / "logs" / "oracle.log",
             environment=local_environment(),
         )
@@ -149,24 +148,31 @@ async def run_stack(
 async def _golem(
     data_dir: Path, backend: str | None, stack: AsyncExitStack, progress: Progress
 ) -> tuple[Child | None, dict[str, Any]]:
-    """The Golem network of this machine and the settings that lead to it; the local backend where it cannot be."""
+    """The Golem network of this machine and the settings that lead to it; the local backend where it cannot be.
+
+    Raises ConfigurationError where it cannot be, and was asked for or used before.
+    """
     local = {"backend": "local"}
-    if (backend or os.environ.get("SIBYL_BACKEND")) == "local":
+    wanted = backend or os.environ.get("SIBYL_BACKEND")
+    if wanted == "local":
         return None, local
+    # What runs there would wait for answers of a backend that never had its tasks.
+    needed = wanted == "golem" or read_deployment(data_dir).get("backend") == "golem"
     try:
         images = await asyncio.to_thread(provider_images, progress)
         progress("starting the Golem network: yagna, three providers, a chain to pay them on")
         golem = Child(
             "the Golem network",
-            [sys.executable, "-m", "oracle.devnet.golem", "--data", str(data_dir / "golem"), "--image", *images],
+            [*OURS, "oracle.devnet.golem", "--data", str(data_dir / "golem"), "--image", *images],
             log=data_dir / "logs" / "golem.log",
             environment=local_environment(),
         )
         stack.push_async_callback(golem.close)
         ready = await golem.start(within=READY_SECONDS)
     except ConfigurationError as error:
-        if backend == "golem":
-            raise
+        if needed:
+            remedy = f"{error.remedy} Or start with --backend local, which runs the model in a worker process."
+            raise ConfigurationError(str(error), remedy=remedy.strip()) from error
         progress(f"no Golem network here: {error}; the model runs in a worker process instead")
         return None, local
     return golem, {
@@ -191,8 +197,9 @@ def provider_images(progress: Progress) -> list[str]:
         raise ConfigurationError(f"the provider image cannot be built: {error}", remedy=error.remedy) from error
 
 
-def _claim(data_dir: Path) -> None:
-    """Make the folder, or see that it is one of ours."""
+@contextmanager
+def claimed(data_dir: Path) -> Iterator[None]:
+    """Make the folder, or see that it is one of ours, and hold it for us alone. Raises ConfigurationError."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -204,6 +211,9 @@ def _claim(data_dir: Path) -> None:
             f"{data_dir} holds the database of another deployment",
             remedy="Choose another --data-dir for a stack of this machine; SIBYL_DATA_DIR may point to a real one.",
         )
+    taken = f"another `sibyl up` runs in {data_dir}"
+    with locked(data_dir / "up.lock", taken=taken, remedy="Stop it first, or choose another --data-dir."):
+        yield
 
 
 async def _deploy(
@@ -289,6 +299,7 @@ def _set_aside(data_dir: Path, progress: Progress) -> None:
 def _write_key(data_dir: Path, role: str, account: LocalAccount) -> Path:
     path = data_dir / "keys" / role
     path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.parent.chmod(0o700)
     _write(path, "0x" + bytes(account.key).hex() + "\n")
     return path
 

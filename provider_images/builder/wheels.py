@@ -67,7 +67,7 @@ def fetch_wheels(pins: Sequence[Pin], python: str, folder: Path) -> list[Wheel]:
         tag = python.replace(".", "")
         run(
             [
-                *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+                *(sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
                 *("--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", requirements),
                 *("--python-version", python, "--implementation", "cp", "--abi", f"cp{tag}"),
                 *(f"--platform={name}" for name in _PLATFORMS),

@@ -43,6 +43,16 @@ async def test_given_an_environment_when_a_child_starts_then_it_has_that_and_no_
     assert "PATH" not in told
 
 
+async def test_given_a_log_of_an_earlier_run_when_a_child_fails_then_its_own_last_words_are_told(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "log").write_text("an old trouble\n" * 500)
+    for program, said in (("raise SystemExit('a new one')", "a new one"), ("pass", "it said nothing")):
+        child = Child("a failure", [sys.executable, "-c", program], log=tmp_path / "log")
+        with pytest.raises(ConfigurationError, match=f"did not start: {said}$"):
+            await child.start(within=30)
+
+
 async def test_given_a_program_that_is_not_there_when_started_then_nothing_stays_open(tmp_path: Path) -> None:
     child = Child("a ghost", [str(tmp_path / "nothing")], log=tmp_path / "log")
     with pytest.raises(OSError, match="nothing"):

@@ -91,6 +91,58 @@ async def test_given_a_process_that_is_never_ready_when_started_then_it_is_ended
     assert not alive(process.pid)
 
 
+async def test_given_a_log_and_a_pid_file_that_cannot_be_written_when_the_process_ends_then_it_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kept_module, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(kept_module, "_LONGEST_PAUSE", 0.05)
+    process = make(tmp_path, SLEEPER)
+    await process.start(within=20)
+    pid = process.pid
+    try:
+        # A folder in the place of the file, for root may write to any file.
+        for file in (tmp_path / "logs" / "log", tmp_path / "pids" / "sleeper"):
+            file.unlink()
+            file.mkdir()
+        (tmp_path / "up").unlink()
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while "the log" not in caplog.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        (tmp_path / "logs" / "log").rmdir()
+        async with asyncio.timeout(20):
+            while not (tmp_path / "up").exists() or process.pid == pid:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert alive(process.pid)
+        assert "pids/sleeper cannot be written" in caplog.text
+    finally:
+        await process.close()
+
+
+async def test_given_a_restart_that_is_never_ready_when_its_time_is_over_then_it_is_killed_and_another_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_module, "_FIRST_PAUSE", 0.05)
+    process = make(tmp_path, "import time; time.sleep(60)", ready=False)
+    await process.start(within=0.2)
+
+    async def never() -> bool:
+        return False
+
+    process._ready = never
+    seen = [process.pid]
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while len(seen) < 4:
+                if process.pid not in seen:
+                    assert not alive(seen[-1])
+                    seen.append(process.pid)
+                await asyncio.sleep(0.02)
+    finally:
+        await process.close()
+
+
 async def test_given_a_program_that_is_not_there_when_started_then_the_tool_is_missing(tmp_path: Path) -> None:
     process = Kept(
         "a ghost",

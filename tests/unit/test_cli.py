@@ -12,6 +12,8 @@ import pytest
 import typer
 
 from oracle import render
+from oracle.cli import _next_command
+from oracle.devnet.stack import claimed
 from oracle.domain import BlockRef, LogPosition, OnChainStatus, RequestSettled
 from oracle.settings import load_local_settings, local_environment
 
@@ -70,6 +72,43 @@ def test_given_a_database_of_another_deployment_when_up_is_started_on_it_then_it
     assert done.returncode == 1
     assert "another deployment" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["oracle.sqlite3"]
+
+
+@pytest.mark.parametrize("more", [[], ["--fresh"]])
+def test_given_a_stack_that_runs_when_another_is_started_in_its_folder_then_it_is_refused_and_nothing_changes(
+    tmp_path: Path, more: list[str]
+) -> None:
+    deployment = tmp_path / "deployment.json"
+    deployment.write_text('{"coordinator": "0x1"}')
+    before = deployment.stat()
+    with claimed(tmp_path):
+        done = sibyl("up", *more, "--data-dir", str(tmp_path), "--chain-port", "0", "--ipfs-port", "0")
+    assert done.returncode == 1
+    assert "another `sibyl up` runs" in done.stderr
+    assert "another --data-dir" in done.stderr
+    after = deployment.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert {path.name for path in tmp_path.iterdir()} == {"deployment.json", "up.lock"}
+
+
+def test_given_an_error_while_a_folder_is_held_when_it_is_over_then_the_folder_is_free_and_the_error_the_same(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(BlockingIOError), claimed(tmp_path / "new"):
+        raise BlockingIOError
+    with claimed(tmp_path / "new"):
+        pass
+
+
+@pytest.mark.parametrize("folder", ["plain", "with a space", "it's; $HOME & more", "*"])
+def test_given_a_folder_with_an_odd_name_when_the_next_command_is_shown_then_a_shell_reads_that_folder(
+    folder: str,
+) -> None:
+    words = subprocess.run(
+        ["/bin/sh", "-c", f"printf '%s\\n' {_next_command(Path(folder))}"], capture_output=True, text=True, check=True
+    )
+    assert words.stdout.splitlines() == ["sibyl", "request", "PICTURE", "--wait", "--data-dir", folder]
+    assert "--data-dir" not in _next_command(None)
 
 
 def test_given_help_when_asked_then_defaults_in_words_are_shown() -> None:

@@ -75,6 +75,22 @@ def test_given_a_bomb_when_read_then_no_more_than_a_frame_is_inflated() -> None:
         unpack(zlib.compress(bytes(MAX_FRAME + 1)))
 
 
+async def nothing(method: str, body: Any) -> None:
+    pass
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%41b", "a b"])
+async def test_given_a_folder_with_an_odd_name_when_connected_then_the_bus_in_it_is_found(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    async with bus_double(tmp_path / name) as double:
+        bus = await Bus.connect(double.url)
+        await bus.register("/public/a", nothing)
+        assert "/public/a" in double.services
+        await bus.close()
+
+
 async def test_given_a_service_when_called_then_it_gets_the_method_and_its_answer_comes_back(tmp_path: Path) -> None:
     async def echo(method: str, body: Any) -> Any:
         return {"method": method, "body": body}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oracle.devnet.golem.images import ImageStore, ImageUnknown
-from oracle.devnet.golem.network import NAMES
+from oracle.devnet.golem.network import NAMES, _make_private
 from oracle.devnet.golem.settlement import CHAIN_ID, driver_environment, forget_payments, remembers_more
 from oracle.devnet.golem.yagna import Yagna
 from oracle.errors import ConfigurationError
@@ -102,6 +102,25 @@ def test_given_a_folder_when_a_requestor_is_made_then_its_keys_are_kept_and_are_
     with pytest.raises(ConfigurationError, match="identities") as caught:
         yagna().requestor()
     assert "begin anew" in caught.value.remedy
+
+
+def test_given_an_old_folder_that_others_may_read_when_a_network_starts_then_it_is_the_owners_alone(
+    tmp_path: Path,
+) -> None:
+    old, new, shared = tmp_path / "old", tmp_path / "deep" / "new", tmp_path / "shared"
+    old.mkdir()
+    old.chmod(0o755)
+    shared.mkdir()
+    shared.chmod(0o1777)
+    for data in (old, new):
+        _make_private(data)
+        assert data.stat().st_mode & 0o7777 == 0o700
+    with pytest.raises(ConfigurationError, match="everybody's"):
+        _make_private(shared)
+    assert shared.stat().st_mode & 0o7777 == 0o1777
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        _make_private(tmp_path / "file")
 
 
 def test_given_a_store_of_images_when_asked_then_it_finds_by_digest_alone(tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
-from oracle.devnet.child import die_with
+from oracle.devnet.child import die_with, last_words
 from oracle.errors import ConfigurationError, MissingTool
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 8.0
+_STOP_SECONDS = 1.0
 _STEADY = 30.0  # a process that ran so long gets the first pause again
-_LAST_WORDS = 2000
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Kept:
         self._environment, self._folder, self._ready, self._stop = environment, folder, ready, stop
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._logged = 0  # bytes that earlier runs left in the log
         self.restarts = 0
 
     @property
@@ -61,7 +63,7 @@ class Kept:
         try:
             await self._until_ready(within)
         except BaseException:
-            await self.close(grace=1.0)
+            await self.close(grace=_STOP_SECONDS)
             raise
         self._keeper = asyncio.create_task(self._keep(within), name=f"keeper of {self.name}")
 
@@ -73,16 +75,16 @@ class Kept:
             self._keeper = None
         if self._process is not None:
             await self._end(self._process, grace)
-        self._pid_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._pid_file.unlink(missing_ok=True)
 
     async def kill(self) -> None:
         """End it at once and for good, as a power cut would."""
         await self.close(grace=0.0)
 
     async def _launch(self) -> None:
-        for file in (self._log_file, self._pid_file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("ab") as log:
+        with self._open_log() as log:
+            self._logged = log.tell()
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *self._command,
@@ -99,7 +101,22 @@ class Kept:
                 raise MissingTool(
                     f"{self.name} cannot be run: {error.strerror}", remedy="Run `make setup` to install it again."
                 ) from error
-        self._pid_file.write_text(f"{self._process.pid}\n")
+        try:
+            self._pid_file.parent.mkdir(parents=True, exist_ok=True)
+            self._pid_file.write_text(f"{self._process.pid}\n")
+        except OSError as error:
+            # Whoever wants to look it up is worse off; the process is not.
+            _log.warning("%s cannot be written: %s", self._pid_file, error.strerror)
+
+    def _open_log(self) -> IO[bytes]:
+        try:
+            self._log_file.parent.mkdir(parents=True, exist_ok=True)
+            return self._log_file.open("ab")
+        except OSError as error:
+            raise ConfigurationError(
+                f"the log {self._log_file} of {self.name} cannot be written: {error.strerror}",
+                remedy="See to the disk and to who owns that file.",
+            ) from error
 
     async def _until_ready(self, within: float) -> None:
         assert self._process is not None
@@ -129,10 +146,13 @@ class Kept:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             self.restarts += 1
-            # It may fail in a hundred ways that pass; the log has them, and the next try follows.
-            with contextlib.suppress(ConfigurationError):
+            # It may fail in a hundred ways that pass, and the next try follows.
+            try:
                 await self._launch()
                 await self._until_ready(within)
+            except ConfigurationError as error:
+                _log.warning("%s", error)
+                await self._end(self._process, _STOP_SECONDS)
 
     async def _end(self, process: asyncio.subprocess.Process, grace: float) -> None:
         if process.returncode is None:
@@ -146,5 +166,4 @@ class Kept:
                 await process.wait()
 
     def _last_words(self) -> str:
-        lines = self._log_file.read_bytes()[-_LAST_WORDS:].decode(errors="replace").strip().splitlines()
-        return " | ".join(lines[-3:]) or "it said nothing"
+        return last_words(self._log_file, self._logged)

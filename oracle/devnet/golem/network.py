@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import shlex
+import stat
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +27,7 @@ from oracle.devnet.golem.settlement import (
     remembers_more,
 )
 from oracle.devnet.golem.yagna import Identity, Yagna
+from oracle.devnet.locked import locked
 from oracle.errors import ConfigurationError
 from oracle.settings import local_environment
 from provider_images.builder import BuiltImage
@@ -95,7 +95,9 @@ async def run_network(
     names = NAMES[:providers]
     built = [read_image(descriptor) for descriptor in images]
     async with AsyncExitStack() as stack:
-        stack.enter_context(_claimed(data))
+        _make_private(data)
+        taken = f"another Golem network runs in {data}"
+        stack.enter_context(locked(data / "lock", taken=taken, remedy="Stop it first, or choose another folder."))
         await sandbox.probe(data)
         unpacking = asyncio.create_task(asyncio.to_thread(_unpack, data / "images", built))
         stack.push_async_callback(_settled, unpacking)
@@ -116,25 +118,20 @@ async def run_network(
         yield GolemNetwork(data, yagna, identities.requestor, running, chain)
 
 
-@contextmanager
-def _claimed(data: Path) -> Iterator[None]:
-    """Hold the folder for this network. Raises ConfigurationError when another does."""
+def _make_private(data: Path) -> None:
+    """Make the folder, or close it to others: it holds keys, and files to which guests may give any mode.
+
+    Raises ConfigurationError.
+    """
     try:
-        data.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if data.stat().st_mode & stat.S_ISVTX:
+            raise ConfigurationError(f"the folder {data} is everybody's", remedy="Choose one of your own.")
+        data.chmod(0o700)
     except OSError as error:
         raise ConfigurationError(
             f"the folder {data} cannot be used: {error.strerror}", remedy="Choose another folder."
         ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise ConfigurationError(
-            f"another Golem network runs in {data}", remedy="Stop it first, or choose another folder."
-        ) from None
-    finally:
-        os.close(descriptor)
 
 
 def _unpack(folder: Path, images: Sequence[BuiltImage]) -> None:
@@ -181,7 +178,7 @@ def _write_requestor(data: Path, yagna: Yagna, requestor: Identity) -> None:
     program = data / "bin" / "gftp"
     program.parent.mkdir(exist_ok=True)
     bus, python = shlex.quote(yagna.bus_url), shlex.quote(sys.executable)
-    program.write_text(f'#!/bin/sh\nGSB_URL={bus} exec {python} -m oracle.devnet.golem.gftp "$@"\n')
+    program.write_text(f'#!/bin/sh\nGSB_URL={bus} exec {python} -P -m oracle.devnet.golem.gftp "$@"\n')
     program.chmod(0o755)
 
 
@@ -209,7 +206,7 @@ def _provider(data: Path, yagna: Yagna, name: str, identity: Identity, terms_fil
 
     process = Kept(
         f"the provider {name}",
-        [sys.executable, "-m", "oracle.devnet.golem.provider", str(home / "config.json")],
+        [sys.executable, "-P", "-m", "oracle.devnet.golem.provider", str(home / "config.json")],
         log=data / "logs" / f"{name}.log",
         pid_file=data / "pids" / name,
         environment={**local_environment(), "YAGNA_APPKEY": identity.app_key},
