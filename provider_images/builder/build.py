@@ -5,8 +5,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import subprocess
+import tarfile
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,19 +34,27 @@ def build_image(family: str, out: Path = IMAGES, *, force: bool = False) -> Buil
     where building takes Docker, BuilderError when it fails.
     """
     recipe = Recipe.of(family)
+    stamp, descriptor = out / f"{family}.stamp", out / f"{family}.json"
     try:
+        inputs = _inputs(recipe)
+        # Before anything is written: a finished image is good in a checkout that cannot be written to.
+        if not force and (image := _built(descriptor, stamp, inputs)) is not None:
+            return image
         out.mkdir(parents=True, exist_ok=True)
         CACHE.mkdir(parents=True, exist_ok=True)
         with _alone(CACHE / "lock"):
-            stamp = out / f"{family}.stamp"
-            inputs = _inputs(recipe)
-            image = None if force else _built(out / f"{family}.json", stamp, inputs)
-            if image is None:
+            # Another may have built it while we waited.
+            if force or (image := _built(descriptor, stamp, inputs)) is None:
                 image = _build(recipe, out)
                 stamp.write_text(inputs, encoding="utf-8")
             return image
     except OSError as error:
         raise BuilderError(f"the image cannot be built: {error}", remedy="See to the disk, then try again.") from error
+    except (ValueError, tarfile.TarError, zipfile.BadZipFile, subprocess.TimeoutExpired) as error:
+        raise BuilderError(
+            f"the image cannot be built of what was fetched: {type(error).__name__}: {error}",
+            remedy="Remove .cache/images and build again.",
+        ) from error
 
 
 def _build(recipe: Recipe, out: Path) -> BuiltImage:

@@ -59,7 +59,9 @@ class Packages:
         """The newest archives of these packages, in order; without what they depend on. Raises BuilderError."""
         self._prepare()
         archives = self._folder / "archives"
-        wanted = [self._locate(line) for line in self._apt("apt-get", "download", "--print-uris", *names).splitlines()]
+        # In an empty folder, for of an archive that lies where it runs apt says nothing.
+        uris = self._apt("apt-get", "download", "--print-uris", *names, folder=self._folder / "nothing")
+        wanted = [self._locate(line) for line in uris.splitlines()]
         found = {package.name: package for package in wanted}
         missing = [p for p in wanted if not p.path.exists() or digest_file(p.path, "sha256") != p.sha256]
         if missing:
@@ -158,9 +160,9 @@ def open_archive(package: Package) -> Iterator[tarfile.TarFile]:
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
                 yield archive
+            process.communicate(timeout=_WITHIN)
         except BaseException:
             process.kill()
             raise
-        process.communicate(timeout=_WITHIN)
     if process.returncode != 0:
         raise BuilderError(f"{package.path.name} cannot be read", remedy="Remove it and build again.")

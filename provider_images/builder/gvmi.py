@@ -18,7 +18,7 @@ from typing import Any
 from provider_images.builder.descriptor import read_descriptor
 from provider_images.builder.errors import BuilderError
 from provider_images.builder.places import digest_file
-from provider_images.builder.squashfs import unpack_squashfs
+from provider_images.builder.squashfs import unpack_squashfs, unpacked_bytes
 
 _LENGTH_DIGITS = 8
 _CRC_BYTES = 4
@@ -69,7 +69,8 @@ def read_trailer(image: Path) -> dict[str, Any]:
 def unpack(image: Path, target: Path, *, sha3_224: str | None = None) -> None:
     """Write an image's files into ``target``, which must not exist yet; it appears complete or not at all.
 
-    The digest must be the one given, or the one in the descriptor next to the image. Raises BuilderError.
+    The digest must be the one given, or the one in the descriptor next to the image. Raises BuilderError, which names
+    the space that is needed where the disk is full.
     """
     expected = sha3_224 or read_descriptor(image.with_suffix(".json")).sha3_224
     read_trailer(image)
@@ -77,10 +78,29 @@ def unpack(image: Path, target: Path, *, sha3_224: str | None = None) -> None:
         raise BuilderError(f"the digest of {image} is not {expected}", remedy="Build or download it again.")
     if target.exists():
         raise BuilderError(f"{target} exists already", remedy="Remove it, or unpack somewhere else.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        unpack_squashfs(image, unfinished / "root")
-        (unfinished / "root").rename(target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            unpack_squashfs(image, unfinished / "root")
+            (unfinished / "root").rename(target)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except (BuilderError, OSError) as error:
+        raise _explained(error, image, target) from error
+
+
+def _explained(error: BuilderError | OSError, image: Path, target: Path) -> BuilderError:
+    """Why an image cannot be unpacked, when all that was written is gone again."""
+    try:
+        needed, free = unpacked_bytes(image), shutil.disk_usage(target.parent).free
+    except (BuilderError, OSError):
+        needed = free = 0
+    if free < needed:
+        return BuilderError(
+            f"{image.name} needs {needed / 1e6:.0f} MB below {target.parent}, and {free / 1e6:.0f} MB are free",
+            remedy="Free that space, or choose a folder on another disk; then start again.",
+        )
+    if isinstance(error, BuilderError):
+        return error
+    return BuilderError(f"{image.name} cannot be unpacked: {error}", remedy="See to the disk, then start again.")

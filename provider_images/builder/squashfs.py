@@ -15,6 +15,7 @@ from provider_images.builder.places import CACHE, TOOLS
 _PACKAGES = ("squashfs-tools", "liblzo2-2", "liblz4-1", "liblzma5", "libzstd1", "zlib1g")
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
 _WITHIN = 300.0
+_BLOCK = 4096
 
 # Every date in an image. Any fixed one will do; this is the first second of 2025.
 _DATE = "1735689600"
@@ -48,6 +49,12 @@ def list_squashfs(image: Path) -> str:
     """Every file with mode, owner, size and date. Raises BuilderError."""
     command, environment = _tool("unsquashfs")
     return run([command, "-UTC", "-dest", "", "-lls", image], within=_WITHIN, environment=environment)
+
+
+def unpacked_bytes(image: Path) -> int:
+    """What the files of an image take on a disk of the usual blocks. Raises BuilderError."""
+    sizes = (line.split(maxsplit=3)[2] for line in list_squashfs(image).splitlines() if line.startswith(("-", "d")))
+    return sum(_BLOCK * max(1, -(-int(size) // _BLOCK)) for size in sizes)
 
 
 def _tool(name: str) -> tuple[Path, Mapping[str, str]]:

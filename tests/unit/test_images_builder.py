@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +25,9 @@ from provider_images.builder import (
     HostUnsupported,
     build,
     debian,
+    gvmi,
     read_descriptor,
+    squashfs,
     unpack,
     wheels,
 )
@@ -378,6 +381,65 @@ def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "trouble",
+    [
+        OSError(28, "No space left on device"),
+        ValueError("not enough values to unpack"),
+        tarfile.ReadError("unexpected end of data"),
+        zipfile.BadZipFile("File is not a zip file"),
+        subprocess.TimeoutExpired("dpkg-deb", 300.0),
+    ],
+)
+def test_whatever_goes_wrong_in_a_build_is_an_error_with_a_remedy(
+    trouble: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr(build, "_build", fail)
+    with pytest.raises(BuilderError, match="cannot be built") as raised:
+        build_image("mnist", tmp_path / "out")
+    assert raised.value.remedy
+
+
+def test_a_finished_image_is_good_where_nothing_can_be_written(
+    builds: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build_image("mnist", tmp_path / "out")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr(build, "_alone", refuse)
+    assert build_image("mnist", tmp_path / "out") == first
+    assert builds == ["mnist"]
+    with pytest.raises(BuilderError, match="Read-only"):
+        build_image("mnist", tmp_path / "out", force=True)
+
+
+@pytest.mark.parametrize("trouble", [OSError(28, "No space left on device"), BuilderError("unsquashfs failed (1)")])
+def test_a_full_disk_is_told_with_the_space_that_is_needed(
+    trouble: Exception, image: BuiltImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise trouble
+
+    listing = "squashfs-root listing\n-rw-r--r-- 0/0 4097 2025-01-01 00:00 /a\ndrwxr-xr-x 0/0 30 2025-01-01 00:00 /b\n"
+    monkeypatch.setattr(squashfs, "list_squashfs", lambda _: listing + listing * 1000)
+    monkeypatch.setattr(gvmi, "unpack_squashfs", fail)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3_000_000))
+    with pytest.raises(BuilderError, match=r"needs 12 MB .*3 MB are free") as raised:
+        unpack(image.path, tmp_path / "unpacked")
+    assert "Free that space" in raised.value.remedy
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=13_000_000))
+    with pytest.raises(BuilderError, match=r"No space left|unsquashfs failed"):
+        unpack(image.path, tmp_path / "unpacked")
+    assert not (tmp_path / "unpacked").exists()
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda patch: patch.setattr(sys, "platform", "darwin"), "runs"),
@@ -418,6 +480,27 @@ def test_apts_answer_is_read(tmp_path: Path) -> None:
     assert package.path == tmp_path / "archives" / "zlib1g_1%3a1.2.13_amd64.deb"
     with pytest.raises(HostUnsupported, match="MD5Sum"):
         Packages(tmp_path)._locate(line.replace("SHA256", "MD5Sum"))
+
+
+def test_apt_is_asked_where_no_archive_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = hashlib.sha256(b"an archive").hexdigest()
+    name = "zlib1g_1.2_amd64.deb"
+    asked: list[Path | None] = []
+
+    def apt(_: Packages, program: str, *arguments: str, folder: Path | None = None) -> str:
+        asked.append(folder)
+        # As the real one: nothing of an archive that lies in the working directory.
+        return "" if (folder or Path.cwd()).joinpath(name).exists() else f"'http://m/{name}' {name} 9 SHA256:{digest}\n"
+
+    monkeypatch.setattr(Packages, "_prepare", lambda _: None)
+    monkeypatch.setattr(Packages, "_apt", apt)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "archives").mkdir()
+    for folder in (tmp_path, tmp_path / "archives"):
+        (folder / name).write_bytes(b"an archive")
+    (package,) = Packages(tmp_path).fetch(["zlib1g"])
+    assert package.path == tmp_path / "archives" / name
+    assert asked == [tmp_path / "nothing"]
 
 
 def test_a_program_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,15 @@ class ImageStore:
             unpack(image.path, home / "root", sha3_224=image.sha3_224)
         except BuilderError as error:
             raise ConfigurationError(str(error), remedy=error.remedy) from error
-        # Last, for what has a description is complete.
-        (home / _DESCRIPTION).write_text(json.dumps({"volumes": image.volumes}), encoding="utf-8")
+        # Last and in one step, for what has a description is complete.
+        fresh = home / f"{_DESCRIPTION}.new"
+        try:
+            fresh.write_text(json.dumps({"volumes": image.volumes}), encoding="utf-8")
+            fresh.replace(home / _DESCRIPTION)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{fresh} cannot be written: {error.strerror}", remedy="See to the disk, then start again."
+            ) from error
 
     def keep_only(self, digests: Collection[str]) -> None:
         """Remove what an earlier run unpacked and nobody names any more."""
