@@ -12,10 +12,10 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from provider_images.runtime.job import MAX_INPUTS, JobError
+from provider_images.runtime.job import MAX_INPUTS, MAX_JOB_BYTES, JobError
 
 MAX_FILES = MAX_INPUTS + 1
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024 + MAX_JOB_BYTES  # a full batch of inputs, and the job that names them
 
 # A header and up to a block of padding for each file, then the two empty blocks and the last record's padding.
 _MAX_TAR = MAX_BYTES + MAX_FILES * 2 * tarfile.BLOCKSIZE + 2 * tarfile.RECORDSIZE

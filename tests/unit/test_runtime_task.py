@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provider_images.runtime import task
-from provider_images.runtime.job import JobError
+from provider_images.runtime.job import JOB_FILE, MAX_INPUTS, MAX_JOB_BYTES, JobError
 from provider_images.runtime.task import MAX_BYTES, MAX_FILES, pack_task, unpack_task
 
 pytestmark = pytest.mark.unit
@@ -119,6 +119,15 @@ def test_the_limit_itself_fits(tmp_path: Path) -> None:
     source, target = written(tmp_path, pack_task(files))
     unpack_task(source, target)
     assert sum(path.stat().st_size for path in target.iterdir()) == share * MAX_FILES
+
+
+def test_a_full_batch_of_inputs_fits_with_its_job(tmp_path: Path) -> None:
+    share = 64 * 1024 * 1024 // MAX_INPUTS
+    files = {JOB_FILE: bytes(MAX_JOB_BYTES), **{f"f{i}": bytes(share) for i in range(MAX_INPUTS)}}
+    source, target = written(tmp_path, pack_task(files))
+    unpack_task(source, target)
+    with pytest.raises(JobError, match="more than"):
+        pack_task({**files, "f0": bytes(share + 1)})
 
 
 def test_a_file_that_is_too_large_is_not_read_at_all(tmp_path: Path) -> None:
