@@ -52,10 +52,10 @@ TROUBLE: Mapping[str, tuple[float, float, dict[int, int]]] = {
 KEEP = SETTINGS.golem_idle_release
 CHOICES: Mapping[str, tuple[float, float]] = {  # seconds to wait for company; seconds that an idle provider is kept
     "as set by default": (LIMITS.linger, KEEP),
-    "SIBYL_BATCH_LINGER=0.2": (0.2, KEEP),
+    "SIBYL_BATCH_LINGER=0.05": (0.05, KEEP),
     "SIBYL_BATCH_LINGER=0.5": (0.5, KEEP),
     "SIBYL_GOLEM_IDLE_RELEASE=15": (LIMITS.linger, 15.0),
-    "both, 0.2 and 15": (0.2, 15.0),
+    "both, 0.05 and 15": (0.05, 15.0),
 }
 CHOICE_RATES = (0.3, 3.0, 30.0)
 
