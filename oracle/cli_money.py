@@ -17,6 +17,7 @@ from oracle.errors import SibylError
 if TYPE_CHECKING:
     from oracle.client import Client
     from oracle.domain import Cid
+    from oracle.settings import Settings
 
 LATER = "The request is paid: `sibyl result ID` reads its answer, `sibyl refund ID` its money after the deadline."
 
@@ -64,6 +65,8 @@ def request(
     from oracle.store import DirectoryWishes
 
     settings = load_settings(data_dir)
+    if provider is not None:
+        _check_provider(settings, provider)
     paid: list[dict[str, Any]] = []
 
     async def work() -> None:
@@ -134,6 +137,19 @@ def request(
         typer.echo(json.dumps(_document(paid, {})))
     if any(facts.get("state") in ("failed", "refunded", "cancelled") for facts in paid):
         raise typer.Exit(3)
+
+
+def _check_provider(settings: Settings, provider: str) -> None:
+    """Refuse a provider that the oracle has never seen, before anything is paid."""
+    from oracle.accounts import provider_list
+
+    known = run(provider_list(settings))
+    if provider not in {one[key] for one in known for key in ("name", "node_id")}:
+        names = ", ".join(sorted(render.plain(one["name"]) for one in known)[:20]) or "nobody"
+        raise SibylError(
+            f"the oracle has seen no provider {render.plain(provider)}",
+            remedy=f"It has seen: {names}. See `sibyl providers`, or leave --provider out.",
+        )
 
 
 async def _pinned(client: Client, images: list[str], limit: int) -> list[Cid]:

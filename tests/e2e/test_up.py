@@ -63,6 +63,13 @@ def test_given_a_named_provider_when_asked_then_it_alone_computes_the_answer(
     assert json.loads(Path(saved["files"][0]).read_bytes())["provider"]["id"] == curie["node_id"]
 
 
+def test_given_a_provider_that_nobody_has_seen_when_asked_then_nothing_is_paid(up: Running, seven: Path) -> None:
+    done = up.sibyl("request", str(seven), "--wait", "--provider", "nobody")
+    assert done.returncode == 1
+    assert "paid" not in done.stdout
+    assert "ada, boole, curie" in done.stderr
+
+
 def test_given_answered_requests_when_the_accounts_are_asked_then_income_stands_beside_what_was_spent(
     up: Running, seven: Path
 ) -> None:
