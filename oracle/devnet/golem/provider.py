@@ -12,8 +12,10 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +85,7 @@ class Provider:
         self._config = config
         self._rest = Rest(config.api_url, app_key)
         self._store = ImageStore(config.images)
-        self._work = config.home / "work"
+        self._work = config.home / "work" / secrets.token_hex(8)  # of this run alone
         self._notebook = Notebook(config.home / "agreement.json")
         self._terms = Terms()
         self._terms_read: int | None = None  # when the file that was read last had been changed, in nanoseconds
@@ -96,7 +98,8 @@ class Provider:
 
     async def run(self) -> None:
         """Offer, and serve whoever takes it. Raises BusError, RestUnavailable, RestRefused."""
-        await asyncio.to_thread(remove_tree, self._work)
+        # Guests may have left so much behind that nobody could wait for its end, not even ours.
+        threading.Thread(target=self._remove_left_over, name="left over", daemon=True).start()
         self._bus = await Bus.connect(self._config.bus_url)
         try:
             self._look_at_terms()
@@ -119,6 +122,12 @@ class Provider:
         if self._bus is not None:
             await self._bus.close()
         await self._rest.close()
+
+    def _remove_left_over(self) -> None:
+        """Remove the folders of activities of earlier runs."""
+        for folder in self._work.parent.glob("*"):
+            if folder != self._work:
+                remove_tree(folder)
 
     async def _settle_left_over(self) -> None:
         """One of us was killed in the middle of an agreement: end it, and bill what was used until then."""
