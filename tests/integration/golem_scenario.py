@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -74,7 +75,7 @@ class Told:
     events: Tracks
 
 
-async def play(place: Place, starting: asyncio.Lock) -> Told:
+async def play(place: Place) -> Told:
     """Run every job of the scenario under one ``Golem``, with all its calls noted."""
     listener = Listener()
     strategy = InOrder(place.providers)
@@ -88,7 +89,7 @@ async def play(place: Place, starting: asyncio.Lock) -> Told:
             event_consumer=listener,
             api_config=ApiConfig(app_key=place.app_key, api_url=api_url),
         )
-        await start(golem, place.gftp_dir, starting)
+        await start(golem, place.gftp_dir)
         try:
             results = [await _run(golem, job, place, strategy) for job in SCENARIO]
         finally:
@@ -98,9 +99,13 @@ async def play(place: Place, starting: asyncio.Lock) -> Told:
     return Told(results, conversation(said), notes, listener.tracks)
 
 
-async def start(golem: yapapi.Golem, gftp_dir: str, starting: asyncio.Lock) -> None:
+# A lock belongs to its loop, and every test has one of its own.
+_starting: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+
+
+async def start(golem: yapapi.Golem, gftp_dir: str) -> None:
     """Start with the ``gftp`` of a folder. yapapi looks for it here alone, so that others may start with another."""
-    async with starting:
+    async with _starting.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PATH", f"{gftp_dir}{os.pathsep}{os.environ['PATH']}")
             await golem.start()

@@ -57,7 +57,7 @@ async def real_network(directory: Path) -> AsyncIterator[Place]:
 
 async def test_the_scenario_on_the_double(tmp_path: Path) -> None:
     async with double(tmp_path / "double") as place:
-        told = await play(place, asyncio.Lock())
+        told = await play(place)
     assert told.results == [[("one", "ada"), ("two", "ada")], [("three", "boole")]]
     failed = [line for line in told.events["job 1, ada, work"] if line.startswith("CommandExecuted Run")]
     assert failed == [r"CommandExecuted Run False ExeScript command exited with code 3 '' 'broken\n'"]
@@ -69,8 +69,7 @@ async def test_the_scenario_on_the_double(tmp_path: Path) -> None:
 @pytest.mark.skipif(YAGNA is None, reason="golem-node has no build for this platform")
 async def test_the_double_says_what_the_real_yagna_says(tmp_path: Path) -> None:
     async with double(tmp_path / "double") as false, real_network(tmp_path / "real") as true:
-        starting = asyncio.Lock()
-        on_double, on_real = await asyncio.gather(play(false, starting), play(true, starting))
+        on_double, on_real = await asyncio.gather(play(false), play(true))
     assert on_double.results == on_real.results
     assert on_double.events == on_real.events
     assert on_double.conversation == on_real.conversation
