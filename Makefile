@@ -106,7 +106,7 @@ clean: ## remove what the targets made, environments included; keys, deployments
 	  if [ -e $$kept ]; then echo "kept $$kept; delete it yourself if you are sure"; fi; done
 
 ##@ Measurements (figures, and one line of JSON last)
-.PHONY: bench-pipeline bench-gas bench-golem bench-batching
+.PHONY: bench-pipeline bench-gas bench-golem bench-batching bench-models
 bench-gas: setup ## gas of each transaction of the coordinator, beside others'
 	@$(BIN)/python -m tests.benchmarks.gas
 
@@ -115,6 +115,9 @@ bench-golem: setup ## 96 pictures over three providers of the real yagna daemon
 
 bench-batching: setup ## when batches start: latency and cost beside a fixed schedule and none, simulated
 	@$(BIN)/python -m tests.benchmarks.batching
+
+bench-models: setup ## engines side by side: pictures a second, cold start, memory, differences
+	@$(BIN)/python -m tests.benchmarks.models
 
 bench-pipeline: setup ## requests settled per second, overhead, memory
 	@$(BIN)/python -m tests.benchmarks.pipeline

@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,23 @@ def _prepare(data: bytes, spec: InputSpec, max_pixels: int) -> NDArray[np.float3
     else:
         part = _middle(picture, spec) if spec.fit == "crop" else picture
         values = np.asarray(part.resize((spec.width, spec.height), Image.Resampling[spec.resize.upper()]))
-    return scale(values.astype(np.float32).reshape(spec.height, spec.width, spec.channels), spec)
+    return _scale_bytes(values.reshape(spec.height, spec.width, spec.channels), spec)
+
+
+def _scale_bytes(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """``scale`` by looking up: a third of the time, and the same numbers, since a byte has but 256 values."""
+    answer = np.empty(pixels.shape, np.float32)
+    for channel, table in enumerate(_tables(spec)):
+        source = spec.channels - 1 - channel if spec.order == "bgr" else channel
+        answer[..., channel] = table[pixels[..., source]]
+    return answer
+
+
+@lru_cache(maxsize=16)
+def _tables(spec: InputSpec) -> NDArray[np.float32]:
+    """What each value of a byte becomes: (channels, 256), channels as the model takes them."""
+    levels = np.repeat(np.arange(256, dtype=np.float32)[:, np.newaxis], spec.channels, axis=1)
+    return np.ascontiguousarray(scale(levels, spec).T)
 
 
 def scale(pixels: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
@@ -113,8 +130,9 @@ def _decode(data: bytes, mode: str, spec: InputSpec, max_pixels: int) -> Image.I
             raise PictureError(ItemFailure.UNSUPPORTED, "animated pictures are not accepted")
         # JPEG can decode at a half, a quarter or an eighth of its size, which is much faster.
         image.draft(mode, (4 * max(spec.width, _WORKING_SIDE), 4 * max(spec.height, _WORKING_SIDE)))
-        image = ImageOps.exif_transpose(image)
-        return _flatten(image).convert(mode)
+        ImageOps.exif_transpose(image, in_place=True)
+        image = _flatten(image)
+        return image if image.mode == mode else image.convert(mode)
     except PictureError:
         raise
     except Exception as error:  # decoders of hostile bytes raise whatever they like
