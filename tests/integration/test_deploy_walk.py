@@ -7,7 +7,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +45,27 @@ async def sepolia() -> AsyncIterator[Anvil]:
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
+def tree(tmp_path: Path) -> Iterator[Path]:
     """A checkout of its own, so that no record of a real deployment is touched; without the contracts of the tests."""
+    # Brownie imports a script by its whole path with dots for slashes: no folder above it may have a dot in its name.
+    above = "/var/tmp" if "." in str(tmp_path) else str(tmp_path)
+    with tempfile.TemporaryDirectory(prefix="sibyl-walk-", dir=above) as name:
+        tree = Path(name)
+        _plant(tree)
+        yield tree
+
+
+def _plant(tree: Path) -> None:
     for name in ("scripts", "contracts"):
         ignored = shutil.ignore_patterns("mocks", "examples", "__pycache__")
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
-    shutil.copy(ROOT / "brownie-config.yaml", tmp_path)
-    (tmp_path / "tests" / "contracts").mkdir(parents=True)  # Brownie wants the folder
+        shutil.copytree(ROOT / name, tree / name, ignore=ignored)
+    shutil.copy(ROOT / "brownie-config.yaml", tree)
+    (tree / "tests" / "contracts").mkdir(parents=True)  # Brownie wants the folder
     # The compiler reads no file whose real place is outside of the tree.
-    shutil.copytree(ROOT / "node_modules" / "@openzeppelin", tmp_path / "node_modules" / "@openzeppelin")
+    shutil.copytree(ROOT / "node_modules" / "@openzeppelin", tree / "node_modules" / "@openzeppelin")
     linked = "node_modules/solc", "node_modules/@foundry-rs", "oracle", "provider_images", ".venv", ".venv-brownie"
     for name in linked:
-        (tmp_path / name).symlink_to(ROOT / name)
-    return tmp_path
+        (tree / name).symlink_to(ROOT / name)
 
 
 class Walker:
