@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provider_images.runtime import sandbox
-from provider_images.runtime.engines import BATCH, KerasEngine, ModelError
+from provider_images.runtime.engines import KerasEngine, ModelError
+from provider_images.runtime.model import BATCH
 from provider_images.runtime.spec import FAMILIES, ModelSpec
 
 DIFFERENCE = 1e-5  # from TensorFlow's probabilities, at most

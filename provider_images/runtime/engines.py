@@ -15,34 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provider_images.runtime.hdf5 import load_hdf5
-from provider_images.runtime.job import MAX_INPUTS, JobModel
+from provider_images.runtime.job import JobModel
 from provider_images.runtime.keras_file import load_keras_file
+from provider_images.runtime.model import BATCH, Classifier, Segmenter
 from provider_images.runtime.safetensors import read_safetensors
 from provider_images.runtime.spec import APPLICATIONS, FAMILIES, FILES, ModelSpec, SpecError
 from provider_images.runtime.tflite import TfliteModel
 from provider_images.runtime.weights import WeightsError, read_weights
 
-BATCH = MAX_INPUTS
 _NUMPY_ENGINE = "1"  # raise it when an answer of ``layers.py`` changes
 
 
 class ModelError(Exception):
     """The model of a job cannot be used here: its manifest, its family or its weights are wrong."""
-
-
-class Classifier(Protocol):
-    """A loaded model."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What its manifest asks for."""
-
-    @property
-    def engine(self) -> str:
-        """Names and versions of what computes it."""
-
-    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (n, classes) of pictures (n, height, width, channels), n from 1 to ``BATCH``."""
 
 
 class Engine(Protocol):
@@ -52,7 +37,7 @@ class Engine(Protocol):
     def version(self) -> str:
         """Names and versions of what computes."""
 
-    def load(self, spec: ModelSpec, weights: Path) -> Classifier:
+    def load(self, spec: ModelSpec, weights: Path) -> Classifier | Segmenter:
         """A family's architecture, filled from a file. Raises ModelError."""
 
 
@@ -264,14 +249,14 @@ class ModelShelf:
         self._own = None if self._compiled else choose_engine(threads)
         self._tflite: Engine | None = None
         self._threads, self._capacity = threads, capacity
-        self._loaded: OrderedDict[tuple[str, str], Classifier] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, str], Classifier | Segmenter] = OrderedDict()
 
     @property
     def engine(self) -> str:
         """Names and versions of what computes."""
         return self._own.version if self._own else f"openvino {importlib.metadata.version('openvino')}"
 
-    def get(self, model: JobModel, folder: Path) -> Classifier:
+    def get(self, model: JobModel, folder: Path) -> Classifier | Segmenter:
         """The model, from memory or from its file (relative paths are in ``folder``). Raises ModelError."""
         try:
             spec = ModelSpec.from_manifest(model.manifest)
@@ -297,7 +282,7 @@ class ModelShelf:
         self._loaded[key] = loaded
         return loaded
 
-    def _load(self, spec: ModelSpec, weights: Path) -> Classifier:
+    def _load(self, spec: ModelSpec, weights: Path) -> Classifier | Segmenter:
         if spec.engine == "keras":
             if self._compiled:
                 from provider_images.runtime.compiled import find_compiled

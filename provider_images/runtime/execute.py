@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import faulthandler
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from provider_images.runtime.engines import Classifier, ModelError, ModelShelf
+from provider_images.runtime.answers import Answers
+from provider_images.runtime.checks import MAX_DETAIL
+from provider_images.runtime.classification import classify_all
+from provider_images.runtime.engines import ModelError, ModelShelf
 from provider_images.runtime.job import (
     JOB_FILE,
-    MAX_DETAIL,
     RESULT_FILE,
     ItemFailure,
     ItemOutput,
@@ -23,10 +22,10 @@ from provider_images.runtime.job import (
     JobInput,
     JobResult,
 )
-from provider_images.runtime.pictures import PictureError, prepare_all
+from provider_images.runtime.model import Classifier, Segmenter
+from provider_images.runtime.pictures import PictureError
 from provider_images.runtime.sandbox import cpus, limit_processor
-
-_DECODERS = 4  # pictures decoded at once; each may have max_pixels
+from provider_images.runtime.segmentation import segment_all
 
 
 def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -79,7 +78,6 @@ def run_job(job: Job, folder: Path, shelf: ModelShelf, target: Path) -> None:
 def execute(job: Job, folder: Path, shelf: ModelShelf) -> JobResult:
     """Every input's outcome; a bad picture fails alone. Raises ModelError."""
     model = shelf.get(job.model, folder)
-    began = time.perf_counter()
     failures: dict[str, ItemOutput] = {}
     files: dict[str, bytes] = {}
     for item in job.inputs:
@@ -87,25 +85,22 @@ def execute(job: Job, folder: Path, shelf: ModelShelf) -> JobResult:
             files[item.id] = _read(item, folder)
         except PictureError as error:
             failures[item.id] = ItemOutput(item.id, failure=error.failure, detail=str(error))
-    pictures = []
-    prepared = prepare_all(
-        list(files.values()), model.spec.input, max_pixels=job.max_pixels, threads=min(cpus(), _DECODERS)
-    )
-    for name, picture in zip(files, prepared, strict=True):
-        if isinstance(picture, PictureError):
-            failures[name] = ItemOutput(name, failure=picture.failure, detail=str(picture))
-        else:
-            pictures.append(picture)
-    decoded = time.perf_counter()
-    answers = iter(_classify(model, pictures))
-    items = tuple(failures[item.id] if item.id in failures else _output(item.id, next(answers)) for item in job.inputs)
+    answers = answer_all(model, files, max_pixels=job.max_pixels)
+    outcomes = failures | {item.input: item for item in answers.items}
     return JobResult(
         job=job.id,
         engine=model.engine,
-        decode_seconds=round(decoded - began, 6),
-        inference_seconds=round(time.perf_counter() - decoded, 6),
-        items=items,
+        decode_seconds=round(answers.decode_seconds, 6),
+        inference_seconds=round(answers.inference_seconds, 6),
+        items=tuple(outcomes[item.id] for item in job.inputs),
     )
+
+
+def answer_all(model: Classifier | Segmenter, files: Mapping[str, bytes], *, max_pixels: int) -> Answers:
+    """The outcome of each picture by the id of its input; a bad one fails alone."""
+    if isinstance(model, Segmenter):
+        return segment_all(model, files, max_pixels=max_pixels)
+    return classify_all(model, files, max_pixels=max_pixels)
 
 
 def _read(item: JobInput, folder: Path) -> bytes:
@@ -117,18 +112,3 @@ def _read(item: JobInput, folder: Path) -> bytes:
     if len(data) != item.size:
         raise PictureError(ItemFailure.MISSING, f"the file does not have its {item.size} bytes")
     return data
-
-
-def _classify(model: Classifier, pictures: list[np.ndarray]) -> list[list[tuple[int, float]]]:
-    """The first ``top_k`` classes of each picture; a class's index decides between equals."""
-    if not pictures:
-        return []
-    probabilities = model.classify(np.stack(pictures))
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, : model.spec.top_k]
-    return [[(int(index), float(row[index])) for index in best] for row, best in zip(probabilities, order, strict=True)]
-
-
-def _output(input_id: str, labels: list[tuple[int, float]]) -> ItemOutput:
-    if not all(np.isfinite(probability) for _, probability in labels):
-        return ItemOutput(input_id, failure=ItemFailure.FAILED, detail="the model's answer is not a number")
-    return ItemOutput(input_id, labels=tuple(labels))

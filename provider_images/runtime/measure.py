@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw
 
-from provider_images.runtime.engines import BATCH, Classifier, ModelShelf
+from provider_images.runtime.engines import ModelShelf
+from provider_images.runtime.execute import answer_all
 from provider_images.runtime.job import JobModel
-from provider_images.runtime.pictures import prepare
+from provider_images.runtime.model import BATCH, Classifier, Segmenter
 from provider_images.runtime.sandbox import cpus
 from provider_images.runtime.spec import FAMILIES
 
@@ -47,7 +47,7 @@ def has_avx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return any("avx" in line.split() for line in text.splitlines() if line.startswith("flags"))
 
 
-def _built_in(shelf: ModelShelf) -> Classifier | None:
+def _built_in(shelf: ModelShelf) -> Classifier | Segmenter | None:
     for package in dict.fromkeys(FAMILIES.values()):
         found = importlib.util.find_spec(package)
         for folder in (found and found.submodule_search_locations) or ():
@@ -58,12 +58,12 @@ def _built_in(shelf: ModelShelf) -> Classifier | None:
     return None
 
 
-def _speed(model: Classifier) -> float:
+def _speed(model: Classifier | Segmenter) -> float:
     picture = _picture()
     began, pictures = time.perf_counter(), 0
+    batch = {str(i): picture for i in range(BATCH)}
     while (passed := time.perf_counter() - began) < _SECONDS:
-        batch = [prepare(picture, model.spec.input, max_pixels=_SIDE**2) for _ in range(BATCH)]
-        model.classify(np.stack(batch))
+        answer_all(model, batch, max_pixels=_SIDE**2)
         pictures += BATCH
     return pictures / passed
 

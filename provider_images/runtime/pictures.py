@@ -61,6 +61,12 @@ def prepare(data: bytes, spec: InputSpec, *, max_pixels: int) -> NDArray[np.floa
         return _prepare(data, spec, max_pixels)
 
 
+def decode_picture(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode one picture at its full size: RGB, upright. Raises PictureError as ``prepare`` does."""
+    with _quiet():
+        return _decode(data, "RGB", None, max_pixels)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Damaged metadata only warns, and the pixel limit is ours: neither belongs on a log."""
@@ -118,7 +124,7 @@ def _middle(picture: Image.Image, spec: InputSpec) -> Image.Image:
     return picture.crop((left, top, left + width, top + height))
 
 
-def _decode(data: bytes, mode: str, spec: InputSpec, max_pixels: int) -> Image.Image:
+def _decode(data: bytes, mode: str, spec: InputSpec | None, max_pixels: int) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > max_pixels:
@@ -129,7 +135,8 @@ def _decode(data: bytes, mode: str, spec: InputSpec, max_pixels: int) -> Image.I
         if image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False):
             raise PictureError(ItemFailure.UNSUPPORTED, "animated pictures are not accepted")
         # JPEG can decode at a half, a quarter or an eighth of its size, which is much faster.
-        image.draft(mode, (4 * max(spec.width, _WORKING_SIDE), 4 * max(spec.height, _WORKING_SIDE)))
+        if spec is not None:
+            image.draft(mode, (4 * max(spec.width, _WORKING_SIDE), 4 * max(spec.height, _WORKING_SIDE)))
         ImageOps.exif_transpose(image, in_place=True)
         image = _flatten(image)
         return image if image.mode == mode else image.convert(mode)

@@ -37,9 +37,10 @@ FORMATS = ("npz-float16", "hdf5", "safetensors", *FILES.values())
 """What a weights file may be; a manifest that names none means the first."""
 
 RESIZES = ("bilinear", "bicubic", "lanczos", "box", "nearest")
-FITS = ("stretch", "crop", "digit")
+FITS = ("stretch", "crop", "digit", "whole")
+TASKS = ("classification", "instance-segmentation", "semantic-segmentation")
 MODES = ("range", "tf", "torch", "caffe")
-VALUES = ("probabilities", "logits")
+VALUES = ("probabilities", "logits", "classes")
 
 
 class SpecError(ValueError):
@@ -51,9 +52,10 @@ class InputSpec:
     """How a picture becomes an array of (height, width, channels).
 
     ``fit`` is "stretch" (resize), "crop" (the largest part in the middle with the model's proportions, ``crop`` times
-    as long and wide, resized) or "digit" (centre within ``box`` pixels by MNIST's convention). ``mode`` is "range"
-    (``range`` is where 0 and 255 end up) or one of keras.applications': "tf" (-1 to 1), "torch" (0 to 1, then by
-    ImageNet's mean and deviation) or "caffe" (ImageNet's mean alone). ``order`` is of the channels, "rgb" or "bgr".
+    as long and wide, resized), "digit" (centre within ``box`` pixels by MNIST's convention) or "whole" (the family
+    scales and pads the picture itself, to ``height`` x ``width`` pixels at most). ``mode`` is "range" (``range`` is
+    where 0 and 255 end up) or one of keras.applications': "tf" (-1 to 1), "torch" (0 to 1, then by ImageNet's mean and
+    deviation) or "caffe" (ImageNet's mean alone). ``order`` is of the channels, "rgb" or "bgr".
     """
 
     height: int
@@ -98,8 +100,10 @@ class ModelSpec:
     classes: int
     top_k: int
     input: InputSpec
+    task: str = TASKS[0]
     weights_format: str = FORMATS[0]
     values: str = VALUES[0]
+    background: int | None = None  # the class of a semantic segmentation that stands for nothing
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> ModelSpec:
@@ -120,8 +124,10 @@ class ModelSpec:
                 classes=len(manifest["labels"]),
                 top_k=manifest["output"]["top_k"],
                 input=InputSpec.from_manifest(manifest["input"]),
+                task=_choice(manifest, "task", TASKS),
                 weights_format=_choice(manifest["weights"], "format", FORMATS),
                 values=_choice(manifest["output"], "values", VALUES),
+                background=manifest["output"].get("background"),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpecError):

@@ -1,0 +1,59 @@
+"""Pictures to segments: decode, find objects or classes, encode their pixels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provider_images.runtime.answers import Answers
+from provider_images.runtime.job import MAX_INPUTS, MAX_RESULT_BYTES, ItemFailure, ItemOutput
+from provider_images.runtime.masks import encode_mask
+from provider_images.runtime.model import Segmenter
+from provider_images.runtime.pictures import PictureError, decode_picture
+from provider_images.runtime.segments import MAX_SIDE, Segment
+
+_MAX_MASKS = MAX_RESULT_BYTES // MAX_INPUTS - 32 * 1024  # bytes of one picture's masks; the rest is for the numbers
+
+
+def segment_all(model: Segmenter, files: Mapping[str, bytes], *, max_pixels: int) -> Answers:
+    """The outcome of each picture by the id of its input, one picture after the other; a bad one fails alone."""
+    items = []
+    decoding = computing = 0.0
+    for name, data in files.items():
+        began = time.perf_counter()
+        try:
+            picture = np.asarray(decode_picture(data, max_pixels))
+            if max(picture.shape) > MAX_SIDE:
+                raise PictureError(ItemFailure.TOO_LARGE, f"a side of {max(picture.shape)} pixels; {MAX_SIDE} at most")
+        except PictureError as error:
+            items.append(ItemOutput(name, failure=error.failure, detail=str(error)))
+            continue
+        decoded = time.perf_counter()
+        items.append(_outcome(name, model, picture))
+        decoding += decoded - began
+        computing += time.perf_counter() - decoded
+    return Answers(items, decoding, computing)
+
+
+def _outcome(name: str, model: Segmenter, picture: NDArray[np.uint8]) -> ItemOutput:
+    height, width = picture.shape[:2]
+    segments: list[Segment] = []
+    found, room = 0, _MAX_MASKS
+    for one in model.segment(picture):
+        if not one.mask.any():
+            continue
+        if not np.isfinite([one.score, *one.box]).all():
+            return ItemOutput(name, failure=ItemFailure.FAILED, detail="the model's answer is not a number")
+        found += 1
+        if len(segments) == model.spec.top_k or room < 0:
+            continue
+        counts = encode_mask(one.mask, one.top, one.left, height, width)
+        room -= len(counts)
+        # Once one does not fit, those after it are left out as well: the best stay.
+        if room >= 0:
+            y1, x1, y2, x2 = (round(edge, 2) for edge in one.box)
+            segments.append(Segment(one.index, round(one.score, 6), (y1, x1, y2, x2), counts))
+    return ItemOutput(name, size=(width, height), segments=tuple(segments), found=found)

@@ -1,0 +1,130 @@
+"""What a segmentation finds: segments, each with a class, a score, a box and the pixels that are its own.
+
+Pixels travel as COCO's compressed run-length encoding (pycocotools reads it): runs along the columns, of pixels outside
+and inside by turns, outside first; each from the third on less the one two before; five bits a character from "0" on,
+the lowest first. Standard library only, since the oracle checks with it what a stranger sends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provider_images.runtime import checks
+from provider_images.runtime.checks import JobError
+
+MAX_SEGMENTS = 100
+MAX_SIDE = 65_535  # pixels: the answer on-chain has two bytes for each
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One object, or all that is of one class.
+
+    ``box`` is (y1, x1, y2, x2) in pixels of the upright picture, y2 and x2 outside; ``counts`` is the encoded mask.
+    """
+
+    index: int
+    score: float
+    box: tuple[float, float, float, float]
+    counts: str
+
+    @classmethod
+    def from_list(cls, value: object, field: str, *, classes: int, width: int, height: int) -> Segment:
+        """Check a decoded JSON list, mask included. Raises JobError."""
+        index, score, box, counts = checks.listed(value, field, 4, 4)
+        corners = [
+            checks.number(corner, f"{field}.box", 0, limit)
+            for corner, limit in zip(checks.listed(box, f"{field}.box", 4, 4), (height, width) * 2, strict=True)
+        ]
+        y1, x1, y2, x2 = corners
+        if not (y1 < y2 and x1 < x2):
+            raise JobError(f"{field}.box: it holds nothing")
+        if not isinstance(counts, str):
+            raise JobError(f"{field}.mask: a text expected")
+        found = cls(
+            index=checks.integer(index, f"{field}.index", 0, classes - 1),
+            score=checks.number(score, f"{field}.score", 0.0, 1.0),
+            box=(y1, x1, y2, x2),
+            counts=counts,
+        )
+        runs = decode_runs(counts, f"{field}.mask")
+        if sum(runs) != width * height:
+            raise JobError(f"{field}.mask: {sum(runs)} pixels for a picture of {width} x {height}")
+        top, left, bottom, right = found.pixel_box
+        if not 0 < area_of(runs) <= (bottom - top) * (right - left):
+            raise JobError(f"{field}.mask: {area_of(runs)} pixels do not fit into its box")
+        return found
+
+    def to_list(self) -> list[Any]:
+        """The JSON list that ``from_list`` reads."""
+        return [self.index, self.score, list(self.box), self.counts]
+
+    @property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        return area_of(decode_runs(self.counts, "mask"))
+
+    @property
+    def pixel_box(self) -> tuple[int, int, int, int]:
+        """The box in whole pixels, none of its own left out: y1, x1, y2, x2."""
+        y1, x1, y2, x2 = self.box
+        return math.floor(y1), math.floor(x1), math.ceil(y2), math.ceil(x2)
+
+
+def segments_from(value: object, field: str, *, classes: int, width: int, height: int) -> tuple[Segment, ...]:
+    """Check a list of segments, by falling score. Raises JobError."""
+    found = tuple(
+        Segment.from_list(item, f"{field}[{i}]", classes=classes, width=width, height=height)
+        for i, item in enumerate(checks.listed(value, field, 0, MAX_SEGMENTS))
+    )
+    if any(a.score < b.score for a, b in itertools.pairwise(found)):
+        raise JobError(f"{field}: scores must fall")
+    return found
+
+
+def encode_runs(runs: Sequence[int]) -> str:
+    """Runs of pixels, outside first, as COCO's text."""
+    characters = []
+    for i, run in enumerate(runs):
+        left = run - runs[i - 2] if i > 2 else run
+        while True:
+            bits, left = left & 0x1F, left >> 5
+            more = left != (-1 if bits & 0x10 else 0)
+            characters.append(chr(48 + bits + (0x20 if more else 0)))
+            if not more:
+                break
+    return "".join(characters)
+
+
+def decode_runs(text: str, field: str) -> list[int]:
+    """COCO's text as runs of pixels. Raises JobError, with the field, for what ``encode_runs`` does not write."""
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            raise JobError(f"{field}: not a run-length encoding")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            if bits & 0x10:
+                value -= 1 << shift
+            if len(runs) > 2:
+                value += runs[-2]
+            # Only the first run may be empty: where the first pixel is inside.
+            if value < (1 if runs else 0):
+                raise JobError(f"{field}: a run of {value} pixels")
+            runs.append(value)
+            value = shift = 0
+    if shift or not runs:
+        raise JobError(f"{field}: the run-length encoding is cut short")
+    return runs
+
+
+def area_of(runs: Sequence[int]) -> int:
+    """Pixels inside."""
+    return sum(runs[1::2])
