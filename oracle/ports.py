@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -109,8 +109,17 @@ class ContentStore(Protocol):
         seconds pass, ContentCorrupt when the store lies, ContentMalformed when the CID is not a file's.
         """
 
+    async def fetch_file(self, cid: Cid, path: Path, *, limit: int, timeout: float) -> int:
+        """Write the file's bytes to ``path``, a few blocks in memory at a time; how many there are.
+
+        Raises what ``fetch`` raises, and OSError; what lies at ``path`` then means nothing.
+        """
+
     async def add(self, files: Sequence[bytes]) -> Sequence[Cid]:
         """Store and pin files, all in one call; the CIDs (version 1, raw leaves) in the same order, checked by us."""
+
+    async def add_file(self, path: Path) -> Cid:
+        """The same for one file on disk, of any size."""
 
 
 class ImageInspector(Protocol):
@@ -125,6 +134,9 @@ class Spool(Protocol):
 
     async def put(self, cid: Cid, data: bytes) -> Path:
         """Write atomically; the path is stable for the CID."""
+
+    async def receive(self, cid: Cid, write: Callable[[Path], Awaitable[object]]) -> Path:
+        """Have ``write`` fill a file, and keep it under the CID; nothing is left when it raises."""
 
     def path(self, cid: Cid) -> Path | None:
         """Where the bytes lie, or None."""

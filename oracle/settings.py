@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     image_checkers: int = Field(1, ge=1, le=16, description="child processes that decode pictures")
     intake_concurrency: int = Field(16, ge=1, le=256)
     intake_bytes: int = Field(256 * MIB, ge=1, description="memory for pictures on their way in, at their largest")
-    weights_max_bytes: int = Field(256 * MIB, ge=1, description="models with larger weights are not served")
+    weights_max_bytes: int = Field(2048 * MIB, ge=1, description="models with larger weights are not served")
 
     batch_items: int = Field(16, ge=1, le=16)
     batch_bytes: int = Field(64 * MIB, ge=1, le=64 * MIB)

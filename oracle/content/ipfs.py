@@ -5,23 +5,37 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 import ipfshttpclient
 from ipfshttpclient import exceptions
 
 from oracle.content.cid import is_named
 from oracle.content.transport import Leash, TooMuch, Transport, check_address
-from oracle.content.unixfs import CHUNK_BYTES, MAX_BLOCK_BYTES, MAX_LINKS, FileNode, cid_of, read_block
+from oracle.content.unixfs import (
+    CHUNK_BYTES,
+    MAX_BLOCK_BYTES,
+    MAX_LINKS,
+    FileBuilder,
+    FileNode,
+    cid_of,
+    read_block,
+    rechunk,
+)
 from oracle.domain import Cid
 from oracle.errors import ContentCorrupt, ContentMalformed, ContentTooLarge, ContentUnavailable
 
 T = TypeVar("T")
+Write = Callable[[int, bytes], None]  # bytes to their offset, from several threads
+_Placed = tuple[int, tuple[tuple[Cid, int], ...]]  # a block's own bytes, and its children with theirs
 
 _MAX_DEPTH = 32
+_PIECE = 1024 * 1024
+_SLOWEST = 1024 * 1024  # bytes a second that a node must store at least, beside the time for any file
 _REPLY_BYTES = 64 * 1024  # of JSON that a node may answer for each file added
 _BROKEN_REPLY = (AssertionError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -37,6 +51,31 @@ class _Client(ipfshttpclient.Client):  # type: ignore[misc]
     def transport(self) -> Transport:
         """The backend whose leash and budget bound the next call."""
         return self._client
+
+
+class _Upload:
+    """One of several files on their way: a stream under the name that the answer will repeat."""
+
+    def __init__(self, stream: BinaryIO, index: int) -> None:
+        self.read = stream.read
+        self.name = str(index)
+
+
+class _Target:
+    """A file that threads write, each into its place; a thread that comes late finds it closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._lock = threading.Lock()
+
+    def write(self, offset: int, payload: bytes) -> None:
+        with self._lock:
+            self._file.seek(offset)
+            self._file.write(payload)
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
 
 
 class IpfsContentStore:
@@ -75,10 +114,17 @@ class IpfsContentStore:
         try:
             return await self._bounded(timeout, lambda leash: self._fetch(cid, limit, leash))
         except TimeoutError as error:
-            raise ContentUnavailable(
-                f"no node delivered {cid} within {timeout:g} s",
-                remedy="Pin the content on a node that is reachable, then try again.",
-            ) from error
+            raise _undelivered(cid, timeout) from error
+
+    async def fetch_file(self, cid: Cid, path: Path, *, limit: int, timeout: float) -> int:
+        """Write the file's bytes to ``path``; see ``ports.ContentStore.fetch_file``.
+
+        In memory is a block for each thread at most. Raises what ``fetch`` raises, and OSError.
+        """
+        try:
+            return await self._bounded(timeout, lambda leash: self._fetch_file(cid, path, limit, leash))
+        except TimeoutError as error:
+            raise _undelivered(cid, timeout) from error
 
     async def add(self, files: Sequence[bytes]) -> Sequence[Cid]:
         """Store and pin files in one call; see ``ports.ContentStore.add``.
@@ -88,13 +134,26 @@ class IpfsContentStore:
         if not files:
             return ()
 
-        async def call(leash: Leash) -> Sequence[Cid]:
-            return await self._in_thread(self._add_files, files, leash)
+        def work(leash: Leash) -> Sequence[Cid]:
+            return self._upload([io.BytesIO(data) for data in files], [cid_of(data) for data in files], leash)
 
-        try:
-            return await self._bounded(self._add_timeout, call)
-        except TimeoutError as error:
-            raise ContentUnavailable(f"the IPFS node did not store within {self._add_timeout:g} s") from error
+        return await self._added(work, self._add_timeout)
+
+    async def add_file(self, path: Path) -> Cid:
+        """Store and pin one file of any size, read piece by piece; see ``ports.ContentStore.add_file``.
+
+        Its time grows with it, by a second for each MiB. Raises what ``add`` raises, and OSError.
+        """
+
+        def work(leash: Leash) -> Sequence[Cid]:
+            with path.open("rb") as file:
+                ours = file_cid(file, leash)
+                file.seek(0)
+                return self._upload([file], [ours], leash)
+
+        size = (await asyncio.to_thread(path.stat)).st_size
+        (cid,) = await self._added(work, self._add_timeout + size / _SLOWEST)
+        return cid
 
     async def version(self, *, timeout: float = 5.0) -> str:
         """The node's version, as a sign of life. ``timeout`` in seconds. Raises ContentUnavailable."""
@@ -129,60 +188,85 @@ class IpfsContentStore:
             # Threads that still work for us, because of a time-out, an error elsewhere or a cancellation, let go.
             leash.pull()
 
+    async def _added(self, work: Callable[[Leash], Sequence[Cid]], seconds: float) -> Sequence[Cid]:
+        try:
+            return await self._bounded(seconds, lambda leash: self._in_thread(work, leash))
+        except TimeoutError as error:
+            raise ContentUnavailable(f"the IPFS node did not store within {seconds:g} s") from error
+
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         self._check_open()
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args))
 
     async def _fetch(self, cid: Cid, limit: int, leash: Leash) -> bytes:
+        root = await self._root(cid, limit, leash)
+        if not root.children:
+            return root.payload
+        content = bytearray(root.size)
+
+        def write(offset: int, payload: bytes) -> None:
+            content[offset : offset + len(payload)] = payload
+
+        await self._assemble(cid, root, write, leash)
+        return bytes(content)
+
+    async def _fetch_file(self, cid: Cid, path: Path, limit: int, leash: Leash) -> int:
+        root = await self._root(cid, limit, leash)
+        target = await asyncio.to_thread(_Target, path)
+        try:
+            await self._assemble(cid, root, target.write, leash)
+        finally:
+            target.close()
+        return root.size
+
+    async def _root(self, cid: Cid, limit: int, leash: Leash) -> FileNode:
         root = await self._in_thread(self._read_node, cid, leash)
         if root.size > limit:
             raise ContentTooLarge(f"{cid} has {root.size:,} bytes and {limit:,} are allowed")
-        if not root.children:
-            return root.payload
-        return await self._assemble(cid, root, leash)
+        return root
 
-    async def _assemble(self, cid: Cid, root: FileNode, leash: Leash) -> bytes:
+    async def _assemble(self, cid: Cid, root: FileNode, write: Write, leash: Leash) -> None:
         """Fetch what is below a root, a few blocks at a time, each into its place."""
-        content = bytearray(root.size)
         most_blocks = max(1024, root.size // 1024)
         waiting: list[tuple[Cid, int, int, int]] = []  # cid, size, offset, depth
-        running: dict[asyncio.Task[FileNode], tuple[int, int, int]] = {}
+        running: dict[asyncio.Task[_Placed], tuple[int, int]] = {}
         blocks = 0
 
-        def place(node: FileNode, offset: int, depth: int) -> None:
+        def follow(placed: _Placed, offset: int, depth: int) -> None:
             nonlocal blocks
-            blocks += len(node.children)
+            own, children = placed
+            blocks += len(children)
             if blocks > most_blocks or depth > _MAX_DEPTH:
                 raise ContentMalformed(f"{cid} is cut into more or deeper blocks than a file of its size needs")
-            content[offset : offset + len(node.payload)] = node.payload
-            offset += len(node.payload)
+            offset += own
             below = []
-            for child, size in node.children:
+            for child, size in children:
                 below.append((child, size, offset, depth + 1))
                 offset += size
             waiting.extend(reversed(below))
 
+        def place(child: Cid, size: int, offset: int) -> _Placed:
+            node = self._read_node(child, leash)
+            if node.size != size:
+                raise ContentMalformed(f"a block of {cid} holds {node.size:,} bytes where {size:,} are declared")
+            write(offset, node.payload)
+            return len(node.payload), node.children
+
         try:
-            place(root, 0, 0)
+            write(0, root.payload)
+            follow((len(root.payload), root.children), 0, 0)
             while waiting or running:
                 while waiting and len(running) < self._threads:
-                    child, *where = waiting.pop()
-                    task = asyncio.create_task(self._in_thread(self._read_node, child, leash))
-                    running[task] = (where[0], where[1], where[2])
+                    child, size, offset, depth = waiting.pop()
+                    task = asyncio.create_task(self._in_thread(place, child, size, offset))
+                    running[task] = (offset, depth)
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    node = task.result()
-                    size, offset, depth = running.pop(task)
-                    if node.size != size:
-                        raise ContentMalformed(
-                            f"a block of {cid} holds {node.size:,} bytes where {size:,} are declared"
-                        )
-                    place(node, offset, depth)
+                    follow(task.result(), *running.pop(task))
         finally:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-        return bytes(content)
 
     # The part that runs in threads -------------------------------------------------------------------------------
 
@@ -216,16 +300,10 @@ class IpfsContentStore:
             raise ContentCorrupt(f"the IPFS node served {len(data):,} bytes for {cid} that do not hash to it")
         return read_block(cid, data)
 
-    def _add_files(self, files: Sequence[bytes], leash: Leash) -> Sequence[Cid]:
-        ours = [cid_of(data) for data in files]
-        named = []
-        for index, data in enumerate(files):
-            file = io.BytesIO(data)
-            file.name = str(index)  # ipfshttpclient sends it and the answer repeats it
-            named.append(file)
+    def _upload(self, files: Sequence[BinaryIO], ours: Sequence[Cid], leash: Leash) -> Sequence[Cid]:
         try:
             reply = self._client(leash, _REPLY_BYTES * len(files)).add(
-                *named,
+                *(_Upload(file, index) for index, file in enumerate(files)),
                 pin=True,
                 cid_version=1,
                 raw_leaves=True,
@@ -260,3 +338,25 @@ class IpfsContentStore:
             f"the IPFS node at {self._address} does not answer as one: {error}",
             remedy="Check that the node runs and that the address is its RPC's (Kubo: Addresses.API).",
         )
+
+
+def file_cid(file: BinaryIO, leash: Leash | None = None) -> Cid:
+    """The CID that ``add`` gives the rest of an open file, read piece by piece. Raises TimeoutError and OSError."""
+    builder = FileBuilder()
+
+    def pieces() -> Iterator[bytes]:
+        while piece := file.read(_PIECE):
+            if leash is not None:
+                leash.left()
+            yield piece
+
+    for payload in rechunk(pieces()):
+        builder.add(payload)
+    return builder.finish()[0]
+
+
+def _undelivered(cid: Cid, timeout: float) -> ContentUnavailable:
+    return ContentUnavailable(
+        f"no node delivered {cid} within {timeout:g} s",
+        remedy="Pin the content on a node that is reachable, then try again.",
+    )

@@ -7,7 +7,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from oracle.domain import Cid
@@ -42,6 +42,20 @@ class DirectorySpool:
         await asyncio.to_thread(self._write, path, data)
         return path
 
+    async def receive(self, cid: Cid, write: Callable[[Path], Awaitable[object]]) -> Path:
+        """Have ``write`` fill a file, and keep it under the CID; nothing is left when it raises.
+
+        Raises what ``write`` raises, and OSError when the disk does not take it.
+        """
+        unfinished = await asyncio.to_thread(self._unfinished)
+        try:
+            await write(unfinished)
+            await asyncio.to_thread(self._keep, unfinished, self._place(cid))
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        return self._place(cid)
+
     def path(self, cid: Cid) -> Path | None:
         """Where the bytes lie, or None."""
         path = self._place(cid)
@@ -65,16 +79,27 @@ class DirectorySpool:
         if _holds(path, data):
             os.utime(path)
             return
-        handle, unfinished = tempfile.mkstemp(dir=self._directory, suffix=_UNFINISHED)
+        unfinished = self._unfinished()
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(unfinished).replace(path)
+            unfinished.write_bytes(data)
+            self._keep(unfinished, path)
         except BaseException:
-            Path(unfinished).unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
             raise
+
+    def _unfinished(self) -> Path:
+        handle, name = tempfile.mkstemp(dir=self._directory, suffix=_UNFINISHED)
+        os.close(handle)
+        return Path(name)
+
+    def _keep(self, unfinished: Path, path: Path) -> None:
+        """Give a written file its name once its bytes are on disk."""
+        handle = os.open(unfinished, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        unfinished.replace(path)
         directory = os.open(self._directory, os.O_RDONLY)
         try:
             os.fsync(directory)

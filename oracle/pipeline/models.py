@@ -6,10 +6,12 @@ import asyncio
 import copy
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from oracle.domain import Cid, OnChainModel, ServableModel
+from oracle.domain import Cid, ModelManifest, OnChainModel, ServableModel
 from oracle.errors import ContentError, ContentUnavailable, ModelUnservable, PermanentFailure, Retryable, SibylError
 from oracle.manifests import MAX_BYTES as MANIFEST_MAX_BYTES
 from oracle.manifests import read_manifest
@@ -19,6 +21,7 @@ REGISTRY_AGE = 30.0  # seconds a registry entry is believed before it is read ag
 REFUSAL_AGE = 60.0  # seconds a refusal is remembered, so that a model mended later is picked up
 RETRY_AGE = 2.0  # the same for a failure that may pass
 PATIENCE = 5.0  # seconds that callers wait for a model to load before they come again later
+SLOWEST = 2 * 1024 * 1024  # bytes of weights a second; slower is given up, unless ``weights_timeout`` allows more
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,9 @@ class ModelCatalogue:
     """Resolves models on first use and remembers them by manifest CID; concurrent callers share one resolution.
 
     A model loads in the background, so that one which loads slowly holds up nobody for more than a few seconds, those
-    who ask for it included. Weights have up to ``weights_limit`` bytes, ``weights_timeout`` seconds to arrive, and a
-    ``spool`` of their own. What is remembered grows with the registry (4,095 models at most), not with the requests.
+    who ask for it included. Weights have up to ``weights_limit`` bytes, which go to disk as they come, at least
+    ``weights_timeout`` seconds to arrive, and a ``spool`` of their own. What is remembered grows with the registry
+    (4,095 models at most), not with the requests.
     """
 
     def __init__(
@@ -56,7 +60,7 @@ class ModelCatalogue:
         backend: ComputeBackend,
         clock: Clock,
         timeout: float,
-        weights_limit: int = 256 * 1024 * 1024,
+        weights_limit: int = 2 * 1024**3,
         weights_timeout: float | None = None,
     ) -> None:
         self._chain, self._content, self._spool, self._backend = chain, content, spool, backend
@@ -160,7 +164,9 @@ class ModelCatalogue:
         return known.model
 
     async def _load(self, entry: OnChainModel) -> ServableModel:
-        manifest = read_manifest(await self._fetch(entry.manifest_cid, MANIFEST_MAX_BYTES, "manifest", self._timeout))
+        with _unservable("manifest", entry.manifest_cid):
+            data = await self._content.fetch(entry.manifest_cid, limit=MANIFEST_MAX_BYTES, timeout=self._timeout)
+        manifest = read_manifest(data)
         able = self._backend.capabilities()
         if manifest.task not in able.tasks or manifest.engine not in able.engines:
             raise ModelUnservable(
@@ -176,19 +182,26 @@ class ModelCatalogue:
             )
         path = self._spool.path(manifest.weights_cid)
         if path is None or await asyncio.to_thread(_sha256_of, path) != manifest.weights_sha256:
-            weights = await self._fetch(manifest.weights_cid, size, "weights", self._weights_timeout)
-            if (await asyncio.to_thread(hashlib.sha256, weights)).hexdigest() != manifest.weights_sha256:
-                raise ModelUnservable(f"the weights of {manifest.name} do not have the sha256 that its manifest states")
-            path = await self._spool.put(manifest.weights_cid, weights)
+            path = await self._spool.receive(manifest.weights_cid, lambda part: self._bring(manifest, size, part))
         return ServableModel(entry.model_id, entry.manifest_cid, manifest, path)
 
-    async def _fetch(self, cid: Cid, limit: int, what: str, timeout: float) -> bytes:
-        try:
-            return await self._content.fetch(cid, limit=limit, timeout=timeout)
-        except ContentError as error:
-            if isinstance(error, Retryable):
-                raise
-            raise ModelUnservable(f"the {what} {cid} cannot be read: {error}") from error
+    async def _bring(self, manifest: ModelManifest, size: int, part: Path) -> None:
+        cid, timeout = manifest.weights_cid, max(self._weights_timeout, size / SLOWEST)
+        with _unservable("weights", cid):
+            await self._content.fetch_file(cid, part, limit=size, timeout=timeout)
+        if await asyncio.to_thread(_sha256_of, part) != manifest.weights_sha256:
+            raise ModelUnservable(f"the weights of {manifest.name} do not have the sha256 that its manifest states")
+
+
+@contextmanager
+def _unservable(what: str, cid: Cid) -> Iterator[None]:
+    """A file that can never be read makes its model one that cannot be served."""
+    try:
+        yield
+    except ContentError as error:
+        if isinstance(error, Retryable):
+            raise
+        raise ModelUnservable(f"the {what} {cid} cannot be read: {error}") from error
 
 
 def _sha256_of(path: Path) -> str:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -164,6 +165,45 @@ async def test_the_node_names_a_file_of_version_0_as_we_do_and_we_read_it(
 
 def unique_blocks(data: bytes) -> list[object]:
     return list(blocks_of(chunk(data), version=0))
+
+
+async def test_given_a_large_file_when_it_goes_and_comes_by_disk_then_only_a_few_blocks_are_in_memory(
+    store: IpfsContentStore, tmp_path: Path
+) -> None:
+    size = 40_000_000
+    sent, came = tmp_path / "sent", tmp_path / "came"
+    sent.write_bytes(sample(size))
+    expected = cid_of(sent.read_bytes())
+    tracemalloc.start()
+    try:
+        cid = await store.add_file(sent)
+        assert await store.fetch_file(cid, came, limit=size, timeout=60) == size
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert cid == expected
+    assert came.read_bytes() == sent.read_bytes()
+    assert peak < size / 3
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES + 1])
+async def test_given_a_small_file_when_it_goes_and_comes_by_disk_then_it_is_the_same(
+    store: IpfsContentStore, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "sent").write_bytes(sample(size))
+    cid = await store.add_file(tmp_path / "sent")
+    assert await store.fetch_file(cid, tmp_path / "came", limit=size, timeout=10) == size
+    assert (tmp_path / "came").read_bytes() == sample(size)
+
+
+async def test_given_a_file_over_the_limit_when_it_is_fetched_to_disk_then_nothing_is_written(
+    store: IpfsContentStore, tmp_path: Path
+) -> None:
+    (tmp_path / "sent").write_bytes(sample(CHUNK_BYTES + 1))
+    cid = await store.add_file(tmp_path / "sent")
+    with pytest.raises(ContentTooLarge):
+        await store.fetch_file(cid, tmp_path / "came", limit=CHUNK_BYTES, timeout=10)
+    assert not (tmp_path / "came").exists()
 
 
 async def test_many_files_go_in_one_call_and_come_back_in_order(store: IpfsContentStore, node: str) -> None:

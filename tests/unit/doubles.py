@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from oracle.domain import (
@@ -114,6 +114,12 @@ class MemoryContent:
             raise ContentUnavailable(f"{cid} was not found")
         return self.files[cid]
 
+    async def fetch_file(self, cid: Cid, path: Path, *, limit: int, timeout: float) -> int:
+        return path.write_bytes(await self.fetch(cid, limit=limit, timeout=timeout))
+
+    async def add_file(self, path: Path) -> Cid:
+        return (await self.add([path.read_bytes()]))[0]
+
     async def add(self, files: Sequence[bytes]) -> Sequence[Cid]:
         if self.add_faults:
             raise self.add_faults.pop(0)
@@ -139,6 +145,10 @@ class FolderSpool:
         path = self.folder / cid.text
         path.write_bytes(data)
         return path
+
+    async def receive(self, cid: Cid, write: Callable[[Path], Awaitable[object]]) -> Path:
+        await write(self.folder / cid.text)
+        return self.folder / cid.text
 
     def path(self, cid: Cid) -> Path | None:
         path = self.folder / cid.text

@@ -7,7 +7,7 @@ import pytest
 
 from oracle.content.spool import DirectorySpool
 from oracle.content.unixfs import cid_of
-from oracle.errors import ConfigurationError
+from oracle.errors import ConfigurationError, ContentUnavailable
 
 pytestmark = pytest.mark.unit
 
@@ -52,6 +52,36 @@ async def test_a_write_that_fails_half_way_leaves_nothing_to_see(
     with pytest.raises(OSError, match="no space"):
         await spool.put(CID, DATA)
     assert spool.path(CID) is None
+    assert listing(tmp_path) == []
+
+
+async def test_given_a_file_that_is_filled_by_another_when_it_is_whole_then_it_lies_under_its_cid(
+    tmp_path: Path,
+) -> None:
+    spool = DirectorySpool(tmp_path)
+
+    async def write(path: Path) -> None:
+        path.write_bytes(DATA[:3])
+        assert spool.path(CID) is None
+        path.write_bytes(DATA)
+
+    path = await spool.receive(CID, write)
+    assert spool.path(CID) == path
+    assert path.read_bytes() == DATA
+    assert listing(tmp_path) == [CID.text]
+
+
+async def test_given_a_file_that_is_filled_by_another_when_that_fails_half_way_then_nothing_is_left(
+    tmp_path: Path,
+) -> None:
+    spool = DirectorySpool(tmp_path)
+
+    async def write(path: Path) -> None:
+        path.write_bytes(DATA[:3])
+        raise ContentUnavailable("gone")
+
+    with pytest.raises(ContentUnavailable):
+        await spool.receive(CID, write)
     assert listing(tmp_path) == []
 
 

@@ -76,6 +76,35 @@ async def test_given_spooled_weights_that_were_damaged_when_resolved_then_they_a
     assert model.weights.read_bytes() == WEIGHTS
 
 
+async def test_given_weights_of_another_sha256_when_resolved_then_the_model_is_refused_and_nothing_stays_on_disk(
+    tmp_path: Path,
+) -> None:
+    document = json.loads(flow.manifest())
+    document["weights"]["sha256"] = "0" * 64
+    bench = Bench(tmp_path, json.dumps(document).encode())
+    bench.content.hold(WEIGHTS)
+    with pytest.raises(ModelUnservable, match="sha256"):
+        await bench.models.resolve(1)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_given_weights_of_hundreds_of_megabytes_when_resolved_then_their_time_grows_with_them(
+    tmp_path: Path,
+) -> None:
+    document = json.loads(flow.manifest())
+    document["weights"]["bytes"] = 553_467_096  # of VGG16
+    bench = Bench(tmp_path, json.dumps(document).encode(), weights_limit=2 * 1024**3)
+    allowed: list[float] = []
+
+    async def fetch_file(cid: Cid, path: Path, *, limit: int, timeout: float) -> int:
+        allowed.append(timeout)
+        return path.write_bytes(WEIGHTS)
+
+    bench.content.fetch_file = fetch_file  # type: ignore[method-assign]
+    await bench.models.resolve(1)
+    assert allowed == [pytest.approx(263.9, abs=0.1)]
+
+
 async def test_given_a_refusal_when_met_again_and_again_then_its_trace_does_not_grow(tmp_path: Path) -> None:
     bench = Bench(tmp_path, b"no manifest")
     traces = []
