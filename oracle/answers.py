@@ -1,7 +1,9 @@
-"""The compact answer that travels on-chain: one 32-byte word, decoded in Solidity by ``ClassificationAnswer``.
+"""The compact answer that travels on-chain, as Solidity's ``ClassificationAnswer`` and ``SegmentationAnswer`` read it.
 
-Layout (big-endian): version 1 | kind | count | familiarity | count x (class index uint16, confidence uint16 in basis
-points) | zeros. Familiarity 0 means "not measured".
+Big-endian both. A classification is one word: version 1 | kind 1 | count | familiarity | count x (class index uint16,
+confidence uint16 in basis points) | zeros. A segmentation is a head of one word, version 1 | kind 2 | listed |
+familiarity | found uint16 | width uint16 | height uint16 | zeros, then for each listed instance 16 bytes: class index
+uint16, score uint16 in basis points, box y1, x1, y2, x2 uint16 each, area uint32. Familiarity 0 means "not measured".
 """
 
 from __future__ import annotations
@@ -11,8 +13,11 @@ from dataclasses import dataclass
 
 VERSION = 1
 KIND_CLASSIFICATION = 1
+KIND_SEGMENTATION = 2
 MAX_ENTRIES = 7
+MAX_INSTANCES = 31
 WORD = 32
+INSTANCE = 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +63,78 @@ class ClassificationAnswer:
             entries=tuple(AnswerEntry(*pair) for pair in struct.iter_unpack(">HH", word[4:end])),
             familiarity=familiarity,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerInstance:
+    """One instance of a segmentation answer; box in pixels (y1, x1, y2, x2), y2 and x2 outside; area in pixels."""
+
+    class_index: int
+    score_bps: int
+    box: tuple[int, int, int, int]
+    area: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationAnswer:
+    """What a contract can read of a segmentation: up to 31 of the instances found, by falling score."""
+
+    instances: tuple[AnswerInstance, ...]
+    found: int
+    width: int
+    height: int
+    familiarity: int = 0
+
+    def encode(self) -> bytes:
+        """The head and the instances, 32 + 16 n bytes. Raises ValueError when a field is out of range."""
+        self._check()
+        answer = struct.pack(
+            *(">BBBBHHH22x", VERSION, KIND_SEGMENTATION, len(self.instances)),
+            *(self.familiarity, self.found, self.width, self.height),
+        )
+        for one in self.instances:
+            answer += struct.pack(">HH4HI", one.class_index, one.score_bps, *one.box, one.area)
+        return answer
+
+    @classmethod
+    def decode(cls, answer: bytes) -> SegmentationAnswer:
+        """Read an answer back. Raises ValueError when it is not a segmentation answer of this version."""
+        if len(answer) < WORD:
+            raise ValueError(f"an answer has at least {WORD} bytes, not {len(answer)}")
+        version, kind, listed, familiarity, found, width, height = struct.unpack(">BBBBHHH", answer[:10])
+        if version != VERSION or kind != KIND_SEGMENTATION or any(answer[10:WORD]):
+            raise ValueError(f"not a segmentation answer: version {version}, kind {kind}")
+        if len(answer) != WORD + INSTANCE * listed:
+            raise ValueError(f"{len(answer)} bytes for {listed} instances")
+        instances = tuple(
+            AnswerInstance(index, score, (y1, x1, y2, x2), area)
+            for index, score, y1, x1, y2, x2, area in struct.iter_unpack(">HH4HI", answer[WORD:])
+        )
+        read = cls(instances, found, width, height, familiarity)
+        read._check()
+        return read
+
+    def _check(self) -> None:
+        """Raises ValueError for whatever Solidity's library would refuse."""
+        if not len(self.instances) <= min(MAX_INSTANCES, self.found) <= self.found <= 0xFFFF:
+            raise ValueError(f"{len(self.instances)} instances listed of {self.found}; at most {MAX_INSTANCES} fit")
+        if not (1 <= self.width <= 0xFFFF and 1 <= self.height <= 0xFFFF and 0 <= self.familiarity <= 255):
+            raise ValueError(f"out of range: {self.width} x {self.height} pixels, familiarity {self.familiarity}")
+        last = 10_000
+        for one in self.instances:
+            y1, x1, y2, x2 = one.box
+            if not (0 <= y1 < y2 <= self.height and 0 <= x1 < x2 <= self.width and 0 <= one.class_index <= 0xFFFF):
+                raise ValueError(f"out of range: {one}")
+            if not (0 <= one.score_bps <= last and 0 <= one.area <= (y2 - y1) * (x2 - x1)):
+                raise ValueError(f"out of range or out of order: {one}")
+            last = one.score_bps
+
+
+Answer = ClassificationAnswer | SegmentationAnswer
+
+
+def decode_answer(answer: bytes) -> Answer:
+    """Whatever a report carried. Raises ValueError for an answer of another form."""
+    if answer[1:2] == bytes([KIND_SEGMENTATION]):
+        return SegmentationAnswer.decode(answer)
+    return ClassificationAnswer.decode(answer)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from oracle.answers import ClassificationAnswer
+from oracle.answers import MAX_INSTANCES, Answer, ClassificationAnswer, SegmentationAnswer, decode_answer
 from oracle.chain.account import AccountSender, Ask, Asked, money
 from oracle.chain.checks import verify_deployment
 from oracle.chain.coordinator import CoordinatorReader
@@ -74,14 +75,26 @@ class Outcome:
 
     asked: RequestSeen
     settled: RequestSettled
-    answer: ClassificationAnswer | None
+    answer: Answer | None
     document: Mapping[str, Any] | None
     raw: bytes = b""
 
     @property
+    def confidence(self) -> float | None:
+        """The best label's, or the best segment's; None where there is neither."""
+        if isinstance(self.answer, ClassificationAnswer):
+            return self.answer.entries[0].confidence_bps / 10_000
+        return self.answer.instances[0].score_bps / 10_000 if self.answer and self.answer.instances else None
+
+    @property
     def label(self) -> str:
-        """The best label, or an empty text."""
-        return str(self.document["labels"][0]["label"]) if self.document else ""
+        """The best label, or how many segments there are of each; an empty text where there is no answer."""
+        if self.document is None:
+            return ""
+        if "labels" in self.document:
+            return str(self.document["labels"][0]["label"])
+        counted = Counter(str(segment["label"]) for segment in self.document["segments"])
+        return ", ".join(label if n == 1 else f"{n} x {label}" for label, n in counted.items()) or "nothing"
 
 
 class Client:
@@ -255,7 +268,7 @@ class Client:
             return Outcome(asked, settled, None, None)
         raw = await self.content.fetch(settled.result_cid, limit=RESULT_LIMIT, timeout=self.settings.fetch_timeout)
         try:
-            answer = ClassificationAnswer.decode(settled.answer)
+            answer = decode_answer(settled.answer)
         except ValueError as error:
             raise ContentCorrupt(
                 f"the answer on-chain cannot be read: {error}", remedy="A newer Sibyl may know its form."
@@ -372,21 +385,59 @@ class Client:
 
         return list(await asyncio.gather(*(listed(model) for model in models)))
 
+    async def files(self, outcome: Outcome) -> dict[str, bytes]:
+        """The drawings that belong to a result, PNG, by name: each hashed here against its CID.
+
+        Raises ContentError, such as ContentUnavailable.
+        """
+        named = outcome.document.get("files", {}) if outcome.document else {}
+        found = {}
+        for name, file in named.items():
+            found[name] = await self.content.fetch(
+                Cid.parse(file["cid"]), limit=file["bytes"], timeout=self.settings.fetch_timeout
+            )
+        return found
+
     async def _compare(
-        self, asked: RequestSeen, settled: RequestSettled, answer: ClassificationAnswer, document: Mapping[str, Any]
+        self, asked: RequestSeen, settled: RequestSettled, answer: Answer, document: Mapping[str, Any]
     ) -> None:
         request, cid = asked.request, settled.result_cid
-        top = document["labels"][0]
         same = (
             document["request"] == "0x" + request.request_id.hex()
             and document["input"]["cid"] == request.image_cid.text
-            and top["index"] == answer.entries[0].class_index
-            and abs(top["probability"] * 10_000 - answer.entries[0].confidence_bps) <= 1
+            and round(document.get("familiarity", 0) * 255) == answer.familiarity
+            and (
+                _same_classes(answer, document)
+                if isinstance(answer, ClassificationAnswer)
+                else _same_instances(answer, document)
+            )
         )
         if cid is None or not same:
             raise ContentCorrupt("the result document and the answer on-chain disagree", remedy="Do not trust either.")
         if not await self.reader.verify_result(request.request_id, cid, settled.answer):
             raise ContentCorrupt("the coordinator does not vouch for this result", remedy="Do not trust it.")
+
+
+def _same_classes(answer: ClassificationAnswer, document: Mapping[str, Any]) -> bool:
+    labels = document.get("labels", [])
+    return len(labels) >= len(answer.entries) and all(
+        label["index"] == entry.class_index and abs(label["probability"] * 10_000 - entry.confidence_bps) <= 1
+        for label, entry in zip(labels, answer.entries, strict=False)
+    )
+
+
+def _same_instances(answer: SegmentationAnswer, document: Mapping[str, Any]) -> bool:
+    image, segments = document.get("image", {}), document.get("segments", [])
+    return (
+        (image.get("width"), image.get("height"), document.get("found")) == (answer.width, answer.height, answer.found)
+        and len(answer.instances) == min(len(segments), MAX_INSTANCES)
+        and all(
+            segment["index"] == one.class_index
+            and segment["area"] == one.area
+            and abs(segment["score"] * 10_000 - one.score_bps) <= 1
+            for segment, one in zip(segments, answer.instances, strict=False)
+        )
+    )
 
 
 def _unknown(request_id: bytes) -> UnknownRequest:

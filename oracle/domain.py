@@ -7,6 +7,7 @@ time is a ``float`` of Unix seconds.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -272,12 +273,12 @@ class ModelManifest:
     """A model's manifest, checked. ``document`` is the whole JSON as published; the oracle acts on the fields."""
 
     name: str
-    task: str  # "classification"
-    engine: str  # "keras"
+    task: str  # "classification", "instance-segmentation" or "semantic-segmentation"
+    engine: str  # "keras" or "tflite"
     weights_cid: Cid
     weights_sha256: str
     labels: tuple[str, ...]
-    top_k: int
+    top_k: int  # labels, or segments at most, in a result
     document: Mapping[str, Any] = field(repr=False)
 
 
@@ -355,13 +356,44 @@ class LabelScore:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentScore:
+    """One object of a segmentation, or all that is of one class; score 0 to 1.
+
+    ``box`` is (y1, x1, y2, x2) in pixels of the upright picture, y2 and x2 outside; ``mask`` is COCO's run-length
+    encoding of its ``area`` pixels.
+    """
+
+    index: int
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+    area: int
+    mask: str = field(repr=False)
+
+    @property
+    def pixel_box(self) -> tuple[int, int, int, int]:
+        """The box in whole pixels, none of its own left out."""
+        y1, x1, y2, x2 = self.box
+        return math.floor(y1), math.floor(x1), math.ceil(y2), math.ceil(x2)
+
+
+@dataclass(frozen=True, slots=True)
 class ItemResult:
-    """The outcome for one input: labels by falling probability, or the reason it failed."""
+    """The outcome for one input: what the model's task gives, or the reason it failed.
+
+    Of a classification, ``labels`` by falling probability. Of a segmentation, the ``size`` of the upright picture
+    (width, height), ``segments`` by falling score and how many were ``found`` in all. ``familiarity``: 1 to 255, how
+    close the picture is to what the model was trained on; 0 when it was not measured.
+    """
 
     request_id: bytes
     labels: tuple[LabelScore, ...] = ()
     failure: FailureReason = FailureReason.NONE
     detail: str = ""
+    size: tuple[int, int] | None = None
+    segments: tuple[SegmentScore, ...] = ()
+    found: int = 0
+    familiarity: int = 0
 
 
 @dataclass(frozen=True, slots=True)

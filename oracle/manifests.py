@@ -16,15 +16,28 @@ MAX_WEIGHTS = 4 * 1024**3
 MAX_CLASSES = 65_536  # a class index is a uint16 in the on-chain answer
 MAX_SIDE = 4096
 
-TASKS = frozenset({"classification"})
+CLASSIFICATION = "classification"
+INSTANCES = "instance-segmentation"
+SEMANTIC = "semantic-segmentation"
+TASKS = frozenset({CLASSIFICATION, INSTANCES, SEMANTIC})
 ENGINES = frozenset({"keras", "tflite"})
 COLORS = {"gray": 1, "rgb": 3}
-FITS = frozenset({"stretch", "crop", "digit"})
+FITS = {
+    CLASSIFICATION: frozenset({"stretch", "crop", "digit"}),
+    INSTANCES: frozenset({"whole"}),
+    SEMANTIC: frozenset({"stretch"}),  # of another, a pixel could not be found again in the picture
+}
 MODES = frozenset({"range", "tf", "torch", "caffe"})
 RESIZES = frozenset({"bilinear", "bicubic", "lanczos", "box", "nearest"})
 FORMATS = frozenset({"npz-float16", "hdf5", "safetensors", "keras", "tflite"})
 FILES = {"keras-file": "keras", "tflite-file": "tflite"}  # families that are a file, and its engine and format
 VALUES = frozenset({"probabilities", "logits"})
+COMPARISONS = {
+    CLASSIFICATION: frozenset({"exact", "tolerance"}),
+    INSTANCES: frozenset({"exact", "detection"}),
+    SEMANTIC: frozenset({"exact", "detection"}),
+}
+MAX_TOP_K = 100
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -62,27 +75,56 @@ def parse_manifest(document: object) -> ModelManifest:
     _object(body.get("resources"), "resources")
     _object(body.get("training"), "training")
     weights = _object(body.get("weights"), "weights")
-    labels = _labels(body.get("labels"))
-    _check_input(_object(body.get("input"), "input"))
-    _check_comparison(_object(body.get("comparison"), "comparison"))
+    task = _choice(body, "task", "task", TASKS)
+    labels = _labels(body.get("labels"), 2 if task == CLASSIFICATION else 1)
+    _check_input(_object(body.get("input"), "input"), task)
+    _check_comparison(_object(body.get("comparison"), "comparison"), task)
     _integer(weights, "bytes", "weights.bytes", 1, MAX_WEIGHTS)
     _optional(weights, "format", "weights.format", FORMATS)
     output = _object(body.get("output"), "output")
-    _optional(output, "values", "output.values", VALUES)
-    # A file's shape is nowhere else.
-    if output.get("shape", None if family in FILES else [len(labels)]) != [len(labels)]:
-        raise ManifestInvalid(f"output.shape: [{len(labels)}] expected, a number for each label")
+    _check_output(output, task, len(labels), own=family in FILES)
     _check_family(family, body.get("engine"), weights.get("format"))
     return ModelManifest(
         name=_matching(body, "name", "name", _NAME),
-        task=_choice(body, "task", "task", TASKS),
+        task=task,
         engine=_choice(body, "engine", "engine", ENGINES),
         weights_cid=_cid(weights),
         weights_sha256=_matching(weights, "sha256", "weights.sha256", _SHA256),
         labels=labels,
-        top_k=_integer(output, "top_k", "output.top_k", 1, min(100, len(labels))),
+        top_k=_integer(
+            output, "top_k", "output.top_k", 1, min(MAX_TOP_K, len(labels)) if task == CLASSIFICATION else MAX_TOP_K
+        ),
         document=body,
     )
+
+
+def _check_output(output: Mapping[str, Any], task: str, labels: int, *, own: bool) -> None:
+    _optional(output, "values", "output.values", VALUES | ({"classes"} if task == SEMANTIC else set()))
+    shape = output.get("shape")
+    if shape is None and not own:
+        return  # a built-in family has the shape it has
+    if task == INSTANCES:
+        raise ManifestInvalid(
+            "output.shape: instances have none" if shape else f"family: none of one's own does {task}"
+        )
+    if task == CLASSIFICATION and shape != [labels]:
+        raise ManifestInvalid(f"output.shape: [{labels}] expected, a number for each label")
+    if task == SEMANTIC:
+        _check_map(output, shape, labels)
+
+
+def _check_map(output: Mapping[str, Any], shape: object, labels: int) -> None:
+    """The shape of a semantic segmentation: (height, width) of classes, or (height, width, labels) of their values."""
+    depth = [] if output.get("values") == "classes" else [labels]
+    if (
+        not isinstance(shape, list)
+        or len(shape) != 2 + len(depth)
+        or not all(type(side) is int and 1 <= side <= MAX_SIDE for side in shape[:2])
+        or shape[2:] != depth
+    ):
+        raise ManifestInvalid(f"output.shape: [height, width{', labels' if depth else ''}] expected")
+    if "background" in output:
+        _integer(output, "background", "output.background", 0, labels - 1)
 
 
 def _check_family(family: str, engine: object, form: object) -> None:
@@ -96,9 +138,9 @@ def _check_family(family: str, engine: object, form: object) -> None:
         raise ManifestInvalid(f"family: one of {', '.join(FILES)} expected for a file of one's own, not {family!r}")
 
 
-def _labels(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 2 <= len(value) <= MAX_CLASSES:
-        raise ManifestInvalid(f"labels: a list of 2 to {MAX_CLASSES} texts expected")
+def _labels(value: object, fewest: int) -> tuple[str, ...]:
+    if not isinstance(value, list) or not fewest <= len(value) <= MAX_CLASSES:
+        raise ManifestInvalid(f"labels: a list of {fewest} to {MAX_CLASSES} texts expected")
     for i, label in enumerate(value):
         if not isinstance(label, str) or not 0 < len(label) <= 200:
             raise ManifestInvalid(f"labels[{i}]: a text of 1 to 200 characters expected, not {_short(label)}")
@@ -106,13 +148,13 @@ def _labels(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _check_input(declared: Mapping[str, Any]) -> None:
+def _check_input(declared: Mapping[str, Any], task: str) -> None:
     height = _integer(declared, "height", "input.height", 1, MAX_SIDE)
     width = _integer(declared, "width", "input.width", 1, MAX_SIDE)
     channels = COLORS[_choice(declared, "color", "input.color", frozenset(COLORS))]
     if _integer(declared, "channels", "input.channels", 1, 4) != channels:
         raise ManifestInvalid(f"input.channels: {channels} expected for {declared['color']}")
-    if _choice(declared, "fit", "input.fit", FITS) == "digit":
+    if _choice(declared, "fit", "input.fit", FITS[task]) == "digit":
         if height != width or channels != 1:
             raise ManifestInvalid("input.fit: a digit is square and gray")
         _integer(declared, "box", "input.box", 1, width)
@@ -138,11 +180,17 @@ def _check_range(declared: Mapping[str, Any]) -> None:
         raise ManifestInvalid("input.range: two numbers expected, the smaller first")
 
 
-def _check_comparison(declared: Mapping[str, Any]) -> None:
-    if _choice(declared, "class", "comparison.class", frozenset({"exact", "tolerance"})) == "tolerance":
-        epsilon = declared.get("epsilon")
-        if type(epsilon) not in (int, float) or not 0 < cast(float, epsilon) < 1:
-            raise ManifestInvalid(f"comparison.epsilon: a number between 0 and 1 expected, not {_short(epsilon)}")
+def _check_comparison(declared: Mapping[str, Any], task: str) -> None:
+    kind = _choice(declared, "class", "comparison.class", COMPARISONS[task])
+    if kind != "exact":
+        _number(declared, "epsilon", "comparison.epsilon", 0, 1)
+    if kind == "detection":
+        _number(declared, "iou", "comparison.iou", 0.5, 1)
+    if kind == "detection" and task == INSTANCES:
+        # Below a half, two classes could have the same score, and either would be honest.
+        score = _number(declared, "score", "comparison.score", 0, 1)
+        if score < 0.5:
+            raise ManifestInvalid(f"comparison.score: at least 0.5 expected, not {score}")
 
 
 def _cid(weights: Mapping[str, Any]) -> Cid:
@@ -201,6 +249,14 @@ def _integer(body: Mapping[str, Any], key: str, field: str, low: int, high: int)
     if type(value) is not int or not low <= value <= high:
         raise ManifestInvalid(f"{field}: an integer from {low} to {high} expected, not {_short(value)}")
     return value
+
+
+def _number(body: Mapping[str, Any], key: str, field: str, low: float, high: float) -> float:
+    """A number between two others, neither of them included."""
+    value = body.get(key)
+    if type(value) not in (int, float) or not low < cast(float, value) < high:
+        raise ManifestInvalid(f"{field}: a number between {low} and {high} expected, not {_short(value)}")
+    return float(cast(float, value))
 
 
 def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,10 +5,11 @@ Amounts are ``int`` of the payment token's smallest part (10^-18 GLM), times ``f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
+
+from oracle.domain import ItemResult
 
 GLM = 10**18
 """Smallest parts in one GLM."""
@@ -193,10 +194,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class KnownAnswer:
-    """A picture whose answer two providers agreed on, or the operator knows: ``labels`` by class index."""
+    """A picture whose outcome two providers agreed on; its request id means nothing."""
 
     model: str  # the manifest's CID
     image_cid: str
     size: int
-    labels: Mapping[int, float]
+    outcome: ItemResult
     learnt_at: float

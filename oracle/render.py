@@ -70,12 +70,16 @@ def address(text: str) -> str:
 _WITHOUT_REASON = {"REFUNDED": "the deadline passed unanswered", "CANCELLED": "its requester took it back"}
 
 
+_SHOWN = ("labels", "image", "segments", "found", "familiarity", "files")
+
+
 def outcome_facts(outcome: Outcome) -> dict[str, Any]:
     """How a request ended, as JSON-ready values."""
     settled = outcome.settled
     facts: dict[str, Any] = {"state": settled.status.name.lower()}
     if outcome.document is not None and settled.result_cid is not None:
-        facts |= {"result": settled.result_cid.text, "labels": outcome.document["labels"], "verified": True}
+        shown = {key: outcome.document[key] for key in _SHOWN if key in outcome.document}
+        facts |= {"result": settled.result_cid.text, **shown, "verified": True}
     elif settled.reason:
         facts |= {"reason": settled.reason.name.lower(), "detail": settled.reason.text}
     return facts
@@ -88,10 +92,23 @@ def show(outcome: Outcome) -> None:
         why = settled.reason.text if settled.reason else _WITHOUT_REASON[settled.status.name]
         typer.echo(f"  {settled.status.name.lower()}: {why}. The money went back.")
         return
-    for score in outcome.document["labels"]:
-        bar = "█" * max(1, round(score["probability"] * 30))
-        typer.echo(f"  {plain(score['label']):>12}  {score['probability']:7.2%}  {bar}")
+    for score in outcome.document.get("labels", ()):
+        _bar(score["label"], score["probability"])
+    for one in outcome.document.get("segments", ()):
+        x, y, width, height = (round(edge) for edge in one["bbox"])
+        _bar(one["label"], one["score"], f"  {width} x {height} pixels at {x}, {y}")
+    if outcome.document.get("segments") == []:
+        typer.echo("  nothing was found")
+    if "familiarity" in outcome.document:
+        typer.echo(
+            f"  familiar  {outcome.document['familiarity']:.0%} (so many of the known pictures are less typical)"
+        )
     typer.echo(f"  result    {settled.result_cid} (these bytes hash to the CID on the chain)")
+
+
+def _bar(label: str, share: float, more: str = "") -> None:
+    bar = "█" * max(1, round(share * 30))
+    typer.echo(f"  {plain(label):>12}  {share:7.2%}  {bar}{more}")
 
 
 def table(lines: list[Line]) -> None:

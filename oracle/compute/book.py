@@ -25,6 +25,7 @@ from oracle.domain import (
     ItemResult,
     LabelScore,
     ModelManifest,
+    SegmentScore,
     ServableModel,
     TaskPhase,
     TaskResult,
@@ -48,6 +49,7 @@ from provider_images.runtime.job import (
     MAX_RESULT_BYTES,
     RESULT_FILE,
     ItemFailure,
+    ItemOutput,
     Job,
     JobError,
     JobInput,
@@ -356,17 +358,24 @@ def _result(key: str, job: Job, result: JobResult, provider: str, started: float
     return TaskResult(
         key=key,
         provider=provider,
-        items=tuple(
-            ItemResult(
-                request_id=bytes.fromhex(item.input),
-                labels=tuple(LabelScore(index, names[index], probability) for index, probability in item.labels),
-                failure=FailureReason.NONE if item.failure is None else _FAILURES[item.failure],
-                detail=item.detail,
-            )
-            for item in result.items
-        ),
+        items=tuple(_item(item, names) for item in result.items),
         started=started,
         finished=finished,
         inference=result.inference_seconds,
         engine=result.engine,
+    )
+
+
+def _item(item: ItemOutput, names: Sequence[str]) -> ItemResult:
+    return ItemResult(
+        request_id=bytes.fromhex(item.input),
+        labels=tuple(LabelScore(index, names[index], probability) for index, probability in item.labels),
+        failure=FailureReason.NONE if item.failure is None else _FAILURES[item.failure],
+        detail=item.detail,
+        size=item.size,
+        segments=tuple(
+            SegmentScore(one.index, names[one.index], one.score, one.box, one.area, one.counts) for one in item.segments
+        ),
+        found=item.found,
+        familiarity=item.familiarity,
     )

@@ -192,7 +192,7 @@ async def _line(client: Client, one: _Sent, outcome: Outcome | None) -> Line:
         identifier,
         one.model,
         outcome.label,
-        outcome.answer.entries[0].confidence_bps / 10_000,
+        outcome.confidence,
         cid,
         "fulfilled",
         one.gas,

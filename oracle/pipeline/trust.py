@@ -21,7 +21,6 @@ from oracle.domain import (
     ComputeTask,
     FailureReason,
     ItemResult,
-    LabelScore,
     ModelManifest,
     Quote,
     Receipt,
@@ -272,9 +271,7 @@ class TrustedBackend:
     async def _confirms(self, case: _Case, provider: str, item: ItemResult, answer: KnownAnswer) -> bool:
         """Whether a provider answers a known picture as it must. One that two providers contradict is known no more."""
         assert case.task is not None
-        falling = sorted(answer.labels.items(), key=lambda pair: -pair[1])
-        labels = tuple(LabelScore(index, "", probability) for index, probability in falling)
-        if agree(case.task.model.manifest, item, ItemResult(item.request_id, labels)):
+        if agree(case.task.model.manifest, item, answer.outcome):
             return True
         if item.failure is FailureReason.COMPUTE_FAILED:
             return True  # trouble, and no answer that could be wrong
@@ -329,7 +326,7 @@ class TrustedBackend:
             case.task.model.manifest_cid.text,
             source.image_cid.text,
             source.size,
-            {score.index: score.probability for score in item.labels},
+            item,
             self._clock.now(),
         )
         forgotten = await self._ledger.save_known_answer(answer, keep=_REMEMBERED)
@@ -349,8 +346,13 @@ def _same(case: _Case, left: TaskResult, right: TaskResult) -> bool:
 def _agree(case: _Case, left: ItemResult, right: ItemResult) -> bool:
     if case.task is not None:
         return agree(case.task.model.manifest, left, right)
-    # The manifest is not at hand after a restart; the first class decides.
-    return left.failure is right.failure and [s.index for s in left.labels[:1]] == [s.index for s in right.labels[:1]]
+    # The manifest is not at hand after a restart; the first class decides, or how many segments there are of each.
+    return (
+        left.failure is right.failure
+        and left.size == right.size
+        and [s.index for s in left.labels[:1]] == [s.index for s in right.labels[:1]]
+        and sorted(s.index for s in left.segments) == sorted(s.index for s in right.segments)
+    )
 
 
 def _content(task: ComputeTask) -> tuple[object, ...]:

@@ -10,10 +10,13 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection, Row, Table, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
+from oracle.domain import ItemResult, LabelScore, SegmentScore
 from oracle.market import Agreement, Decision, Document, DocumentKind, KnownAnswer, Price, Provider, Work
 from oracle.store.tables import agreements, documents, known_answers, providers, work
 
 T = TypeVar("T")
+
+_OUTCOME = ("labels", "size", "segments", "found", "familiarity")
 
 
 class _Transactions(Protocol):
@@ -118,7 +121,7 @@ class SqliteLedger:
 
     async def save_known_answer(self, answer: KnownAnswer, *, keep: int) -> Sequence[str]:
         """Remember one, and forget the oldest beyond ``keep`` of its model; the CIDs of the pictures forgotten."""
-        row = asdict(answer) | {"labels": json.dumps({str(index): value for index, value in answer.labels.items()})}
+        row = {name: getattr(answer, name) for name in answer.__slots__} | {"outcome": _outcome_text(answer.outcome)}
 
         def save(connection: Connection) -> list[str]:
             _upsert(connection, known_answers, [row])
@@ -164,5 +167,21 @@ def _agreement(row: Row[Any]) -> Agreement:
 
 
 def _known(row: Row[Any]) -> KnownAnswer:
-    labels = {int(index): float(value) for index, value in json.loads(row.labels).items()}
-    return KnownAnswer(row.model, row.image_cid, row.size, labels, row.learnt_at)
+    return KnownAnswer(row.model, row.image_cid, row.size, _outcome(row.outcome), row.learnt_at)
+
+
+def _outcome_text(item: ItemResult) -> str:
+    values = asdict(item)
+    return json.dumps({name: values[name] for name in _OUTCOME})
+
+
+def _outcome(text: str) -> ItemResult:
+    body = json.loads(text)
+    return ItemResult(
+        request_id=b"",
+        labels=tuple(LabelScore(**score) for score in body["labels"]),
+        size=tuple(body["size"]) if body["size"] else None,
+        segments=tuple(SegmentScore(**(one | {"box": tuple(one["box"])})) for one in body["segments"]),
+        found=body["found"],
+        familiarity=body["familiarity"],
+    )

@@ -361,7 +361,13 @@ CREATE TABLE known_answers (
 """,
 )
 
-MIGRATIONS: Sequence[Step] = (_INITIAL, _CANCELLED, _MARKET)
+_OUTCOMES: Step = (
+    # An answer may be segments now, not only labels. What was known is learnt again.
+    "DELETE FROM known_answers",
+    "ALTER TABLE known_answers RENAME COLUMN labels TO outcome",
+)
+
+MIGRATIONS: Sequence[Step] = (_INITIAL, _CANCELLED, _MARKET, _OUTCOMES)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -326,6 +326,6 @@ known_answers = Table(
     Column("model", Text, primary_key=True),
     Column("image_cid", Text, primary_key=True),
     Column("size", Integer, nullable=False),
-    Column("labels", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
     Column("learnt_at", Float, nullable=False),
 )
