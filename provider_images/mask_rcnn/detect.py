@@ -7,7 +7,8 @@ cells of every level; scores near the frame differ, since the networks see less 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,9 +17,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from provider_images.mask_rcnn import geometry
-from provider_images.mask_rcnn.model import BOX_CROP, Config, MaskRCNN
+from provider_images.mask_rcnn.config import BOX_CROP, MASK, Config, align, anchors
 
 Array = NDArray[np.float32]
+
+_BAND = 256  # rows of a mask that are computed at once
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """A Mask R-CNN with weights, whatever computes it: the three networks of ``model.py`` as functions of arrays."""
+
+    config: Config
+    trunk: Callable[[Array], Mapping[str, Any]]  # one picture (1, h, w, 3), normalised
+    box_head: Callable[[Array], tuple[Array, Array]]
+    mask_head: Callable[[Array], Array]
 
 
 class Detections(NamedTuple):
@@ -74,38 +87,36 @@ def normalise(xp: Any, picture: Any, config: Config) -> Any:
 
 
 def detect(
-    model: MaskRCNN, picture: NDArray[np.uint8], *, score: float | None = None, square: bool = False
+    networks: Networks, picture: NDArray[np.uint8], *, score: float | None = None, square: bool = False
 ) -> Detections:
     """Find the objects of a picture (height, width, 3), RGB; ``score`` replaces the configuration's least score."""
-    config = model.config
+    config = networks.config
     framed = frame(config, picture, square=square)
-    trunk, box_head, mask_head = (_runner(network) for network in model.networks)
-    seen = trunk(framed.values)
+    seen = networks.trunk(framed.values)
     height, width = framed.values.shape[1:3]
-    regions = propose(model, seen["scores"][0], seen["deltas"][0], height, width)
+    regions = propose(config, seen["scores"][0], seen["deltas"][0], height, width)
 
-    crops = model.align(np, seen["boxes"], regions[None], BOX_CROP)[0]  # (r, 7, 7, c)
-    logits, deltas = box_head(crops)
+    crops = align(config, np, seen["boxes"], regions[None], BOX_CROP)[0]  # (r, 7, 7, c)
+    logits, deltas = networks.box_head(crops)
     boxes, classes, scores = choose(config, regions, logits, deltas, framed.window, score)
     if not len(boxes):
-        return Detections(boxes, classes, scores, np.zeros((0, 28, 28), np.float32))
+        return Detections(boxes, classes, scores, np.zeros((0, MASK, MASK), np.float32))
 
-    crops = model.align(np, seen["masks"], boxes[None], config.mask_crop)[0]  # (d, crop, crop, c)
-    masks = mask_head(crops)[np.arange(len(boxes)), :, :, classes]  # (d, 28, 28)
+    crops = align(config, np, seen["masks"], boxes[None], config.mask_crop)[0]  # (d, crop, crop, c)
+    masks = networks.mask_head(crops)[np.arange(len(boxes)), :, :, classes]  # (d, 28, 28)
     top, left = framed.window[:2]
     boxes = boxes + np.array([0, 0, config.edge, config.edge], np.float32)
     origin: Array = np.array([top, left, top, left], np.float32)
     scale: Array = np.array([*framed.scale, *framed.scale], np.float32)
     boxes = (boxes - origin) / scale
-    return Detections(boxes, classes, scores, 1 / (1 + np.exp(-masks)))
+    return Detections(boxes, classes, scores, (1 / (1 + np.exp(-masks))).astype(np.float32))
 
 
-def propose(model: MaskRCNN, scores: Array, deltas: Array, height: int, width: int) -> Array:
+def propose(config: Config, scores: Array, deltas: Array, height: int, width: int) -> Array:
     """The regions worth a second look, best first: (r, 4), of the trunk's scores (a, 2) and deltas (a, 4)."""
-    config = model.config
     preference = scores[:, 1] - scores[:, 0]
     best = np.argsort(-preference, kind="stable")[: config.candidates]
-    boxes = geometry.decode(np, model.anchors(height, width)[best], deltas[best] * geometry.DELTA_SCALE)
+    boxes = geometry.decode(np, anchors(config, height, width)[best], deltas[best] * geometry.DELTA_SCALE)
     boxes = geometry.clip(np, boxes, (0, 0, height - config.edge, width - config.edge))
     regions: Array = boxes[geometry.suppress(boxes, preference[best], config.proposal_overlap, config.proposals)]
     return regions
@@ -137,15 +148,34 @@ def choose(
     return boxes[kept], classes[kept], scores[kept]
 
 
+class Cut(NamedTuple):
+    """The pixels of an object within its box: where their first row and column lie in the picture, and (h, w) bool."""
+
+    top: int
+    left: int
+    pixels: NDArray[np.bool_]
+
+
+def cut(mask: Array, box: Array, height: int, width: int) -> Cut:
+    """A mask (28, 28) of probabilities across a box as the pixels of its object, within a picture (height, width)."""
+    top, left = (max(0, math.floor(edge)) for edge in box[:2])
+    bottom, right = (min(most, math.ceil(edge)) for edge, most in zip(box[2:], (height, width), strict=True))
+    if bottom <= top or right <= left:
+        return Cut(top, left, np.zeros((0, 0), bool))
+    down = _reading(top, bottom, box[0], box[2], mask.shape[0])
+    rows = mask @ _reading(left, right, box[1], box[3], mask.shape[1]).T  # (28, w)
+    pixels = np.empty((bottom - top, right - left), bool)
+    # Some rows at a time: as numbers, the pixels of a large picture would take four times their space.
+    for first in range(0, len(pixels), _BAND):
+        pixels[first : first + _BAND] = down[first : first + _BAND] @ rows >= 0.5
+    return Cut(top, left, pixels)
+
+
 def paste(mask: Array, box: Array, height: int, width: int) -> NDArray[np.bool_]:
-    """A mask (28, 28) of probabilities across a box as the pixels (height, width) of its object."""
+    """The same as a whole picture (height, width)."""
+    top, left, pixels = cut(mask, box, height, width)
     full = np.zeros((height, width), bool)
-    top, left = (max(0, int(np.floor(edge))) for edge in box[:2])
-    bottom, right = (min(most, int(np.ceil(edge))) for edge, most in zip(box[2:], (height, width), strict=True))
-    if bottom > top and right > left:
-        down = _reading(top, bottom, box[0], box[2], mask.shape[0])
-        across = _reading(left, right, box[1], box[3], mask.shape[1])
-        full[top:bottom, left:right] = down @ mask @ across.T >= 0.5
+    full[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     return full
 
 
@@ -155,8 +185,3 @@ def _reading(first: int, last: int, start: float, end: float, cells: int) -> Arr
     at = at.clip(0, cells - 1)[:, None]
     weights: Array = np.maximum(0, 1 - np.abs(at - np.arange(cells))).astype(np.float32)
     return weights
-
-
-def _runner(network: Any) -> Callable[[Array], Any]:
-    """The network as a function of numpy arrays, compiled by its backend."""
-    return network.predict_on_batch  # type: ignore[no-any-return]

@@ -1,13 +1,15 @@
 """Measure the small Mask R-CNN on scenes it has never seen, with digits it has never seen.
 
 ``python -m provider_images.mask_rcnn.evaluate --weights weights.npz`` prints COCO's mask and box AP as one line
-of JSON: over all 14 classes, over the shapes and over the digits. Needs pycocotools.
+of JSON: over all 14 classes, over the shapes and over the digits; ``--record`` writes them into the manifest beside the
+weights. Needs pycocotools.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import io
 import json
 from collections.abc import Sequence
@@ -16,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from provider_images.mask_rcnn.detect import Networks, detect, paste
+from provider_images.mask_rcnn.manifests import HERE, write
 from provider_images.mask_rcnn.scenes import LABELS, SHAPES, SIDE, Scene, scene
-from provider_images.mask_rcnn.train import HERE, SPLIT_SEED
+from provider_images.mask_rcnn.train import SPLIT_SEED
 from provider_images.mnist.train import SHARED, load_digits, split
 from provider_images.runtime.weights import read_weights
 
@@ -32,26 +36,24 @@ def held_out(folder: Path | None, count: int = SCENES) -> list[Scene]:
     return [scene(digits, labels, HELD_OUT_SEED, i) for i in range(count)]
 
 
-def load(weights: bytes) -> Any:
-    """The small model with these weights. Raises WeightsError."""
+def load(weights: bytes) -> Networks:
+    """The small model with these weights, on TensorFlow. Raises WeightsError."""
     from provider_images.mask_rcnn.model import build
+    from provider_images.mask_rcnn.serve import compiled
 
     model = build()
     arrays = read_weights(weights, [tuple(variable.shape) for variable in model.weights])
-    for variable, array in zip(model.weights, arrays, strict=True):
-        variable.assign(array)
-    return model
+    model.fill(arrays)
+    return compiled(model)
 
 
-def results(model: Any, scenes: Sequence[Scene]) -> list[dict[str, Any]]:
+def results(networks: Networks, scenes: Sequence[Scene]) -> list[dict[str, Any]]:
     """Every detection as COCO's result format has it."""
     from pycocotools import mask as rle
 
-    from provider_images.mask_rcnn.detect import detect, paste
-
     found = []
     for i, one in enumerate(scenes):
-        seen = detect(model, one.picture, score=LEAST_SCORE)
+        seen = detect(networks, one.picture, score=LEAST_SCORE)
         for box, label, score, mask in zip(*seen, strict=True):
             pixels = paste(mask, box, SIDE, SIDE)
             found.append(
@@ -120,10 +122,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, default=HERE / "weights.npz")
     parser.add_argument("--data", type=Path, help="folder with the IDX files of MNIST's test digits")
     parser.add_argument("--scenes", type=int, default=SCENES)
+    parser.add_argument("--record", action="store_true", help="into the manifest.json beside the weights")
     options = parser.parse_args(arguments)
     scenes = held_out(options.data or (SHARED if SHARED.is_dir() else None), options.scenes)
     found = results(load(options.weights.read_bytes()), scenes)
-    print(json.dumps({"scenes": len(scenes), **score(scenes, found)}))  # noqa: T201 - the command's result
+    measured = score(scenes, found)
+    if options.record:
+        path = options.weights.with_name("manifest.json")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["training"]["score"] = measured
+        document["training"]["split"] |= {"scenes_held_out": len(scenes)}
+        names = ("keras", "numpy", "pillow", "pycocotools", "tensorflow-cpu")
+        document["training"]["versions"]["score"] = {name: importlib.metadata.version(name) for name in names}
+        write(document, path)
+    print(json.dumps({"scenes": len(scenes), **measured}))  # noqa: T201 - the command's result
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import numpy as np
 from keras import ops
 
 from provider_images.mask_rcnn import geometry
+from provider_images.mask_rcnn.config import BOX_CROP, MASK, align, anchors
 from provider_images.mask_rcnn.detect import normalise
-from provider_images.mask_rcnn.model import BOX_CROP, MASK, MaskRCNN
+from provider_images.mask_rcnn.model import MaskRCNN
 
 REGIONS = 48  # of each picture, for the box head
 POSITIVES = 16  # of them at most; masks are learnt on these
@@ -35,7 +36,7 @@ class Learner(keras.Model):  # type: ignore[misc]
         self.trunk, self.box_head, self.mask_head = model.networks
         self.model = model
         self.batch = batch  # every batch has this many pictures: all shapes are known when the graph is made
-        self.anchors = model.anchors(height, width)
+        self.anchors = anchors(model.config, height, width)
         self.limits = (0.0, 0.0, float(height - model.config.edge), float(width - model.config.edge))
         self.random = keras.random.SeedGenerator(seed)
         self.trackers = {name: keras.metrics.Mean(name=name) for name in _WEIGHTS}
@@ -62,7 +63,7 @@ class Learner(keras.Model):  # type: ignore[misc]
 
         c = self.model.config
         n = regions.shape[0]
-        crops = self.model.align(ops, seen["boxes"], regions, BOX_CROP)  # (n, r, 7, 7, c)
+        crops = align(c, ops, seen["boxes"], regions, BOX_CROP)  # (n, r, 7, 7, c)
         logits, deltas = self.box_head(ops.reshape(crops, (-1, BOX_CROP, BOX_CROP, c.channels)), training=training)
         label = ops.where(positive, ops.take_along_axis(classes, target, axis=1), 0)  # (n, r)
         wanted = ops.take_along_axis(boxes, target[..., None], axis=1)  # (n, r, 4)
@@ -76,7 +77,7 @@ class Learner(keras.Model):  # type: ignore[misc]
         regions, target, positive, label = (
             t[:, :POSITIVES] for t in (regions, target, positive, label)
         )  # positives are first
-        crops = self.model.align(ops, seen["masks"], regions, c.mask_crop)  # (n, m, crop, crop, c)
+        crops = align(c, ops, seen["masks"], regions, c.mask_crop)  # (n, m, crop, crop, c)
         masks = self.mask_head(ops.reshape(crops, (-1, c.mask_crop, c.mask_crop, c.channels)), training=training)
         # The mask of the true class alone is judged, so classes do not compete.
         chosen = ops.one_hot(ops.reshape(label, (-1,)), c.classes, dtype="float32")  # (n * m, k)

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from provider_images.mask_rcnn.model import COCO, MaskRCNN
+from provider_images.mask_rcnn.config import COCO, COCO_PARAMETERS
+from provider_images.mask_rcnn.model import MaskRCNN
 from provider_images.runtime.hdf5 import check_hdf5
 from provider_images.runtime.weights import WeightsError
-
-PARAMETERS = 64_158_584
 
 Key = tuple[str, str]  # a layer and one of its variables
 
@@ -47,7 +46,7 @@ def _read(path: Path, layers: Collection[str]) -> dict[Key, NDArray[np.float32]]
     """Every array of a file, by its innermost group that names a layer and the variable's own name."""
     import h5py
 
-    check_hdf5(path, 4 * PARAMETERS)
+    check_hdf5(path, 4 * COCO_PARAMETERS)
     arrays: dict[Key, NDArray[np.float32]] = {}
 
     def visit(place: str, item: Any) -> None:

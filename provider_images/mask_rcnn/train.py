@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from provider_images.mask_rcnn.manifests import HERE, small_manifest, write
 from provider_images.mask_rcnn.scenes import OBJECTS, SIDE, scene
-from provider_images.mnist.train import SHARED, Digits, distort, load_digits, split
+from provider_images.mnist.train import HELD_OUT, SHARED, TRAINING, VALIDATION, Digits, distort, load_digits, split
 from provider_images.runtime.weights import save_weights
-
-HERE = Path(__file__).parent
 
 TRAINING_SEED = 1
 SPLIT_SEED = 1  # that of the MNIST family
@@ -120,15 +119,18 @@ def rate_at(step: int, done: float) -> float:
     return RATE * min(1.0, (step + 1) / WARM_UP) * (0.002 + 0.998 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done))))
 
 
-def train(ring: Ring, *, until: float, batch: int, round_steps: int, seed: int, mixed: bool, out: Path) -> Any:
-    """Fit until that moment of ``time.monotonic()`` and return the model; weights are saved every minute.
+def train(
+    ring: Ring, *, until: float, batch: int, round_steps: int, seed: int, mixed: bool, out: Path
+) -> tuple[Any, int]:
+    """Fit until that moment of ``time.monotonic()``; the model and the steps. Weights are saved every minute.
 
     Raises FloatingPointError when learning has diverged.
     """
     import keras
 
+    from provider_images.mask_rcnn.config import SMALL
     from provider_images.mask_rcnn.learn import Learner
-    from provider_images.mask_rcnn.model import SMALL, MaskRCNN
+    from provider_images.mask_rcnn.model import MaskRCNN
 
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy("mixed_bfloat16" if mixed else "float32")
@@ -180,7 +182,7 @@ def train(ring: Ring, *, until: float, batch: int, round_steps: int, seed: int, 
         callbacks=[Clock()],
         verbose=0,
     )
-    return model
+    return model, int(optimizer.iterations)
 
 
 def storable(model: Any) -> list[NDArray[np.float32]]:
@@ -219,8 +221,31 @@ def save(model: Any, out: Path) -> bytes:
     return data
 
 
+def record(options: argparse.Namespace, *, steps: int, scenes: int) -> dict[str, Any]:
+    """What the manifest says of a training; ``evaluate --record`` adds what it came to."""
+    import keras
+
+    return {
+        "batch": options.batch,
+        "command": f"python -m provider_images.mask_rcnn.train --minutes {options.minutes:g} --seed {options.seed}",
+        "data": "Scenes from provider_images/mask_rcnn/scenes.py, drawn while it learnt, with digits of the 10,000 "
+        "test digits of MNIST (LeCun, Cortes, Burges; CC BY-SA 3.0)",
+        "scenes": scenes,
+        "seed": options.seed,
+        "split": {
+            "digits_held_out": HELD_OUT,
+            "digits_training": TRAINING,
+            "digits_validation": VALIDATION,
+            "how": f"digits as the MNIST family splits them, by seed {SPLIT_SEED}; scenes with the held-out digits are "
+            "measured once, at the end",
+        },
+        "steps": steps,
+        "versions": {"training": {"backend": keras.backend.backend(), "keras": keras.__version__}},
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train and write ``weights.npz``."""
+    """Train and write ``weights.npz`` and ``manifest.json``."""
     began = time.monotonic()
     cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(prog="python -m provider_images.mask_rcnn.train", description=__doc__)
@@ -239,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     training, _, _ = split(load_digits(folder), SPLIT_SEED)
     ring = Ring(training, painters=options.painters, size=options.ring)
     try:
-        model = train(
+        model, steps = train(
             ring,
             until=began + 60 * options.minutes - 5,
             batch=options.batch,
@@ -249,6 +274,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             out=options.out,
         )
         data = save(model, options.out)
+        parameters = sum(network.count_params() for network in model.networks)
+        told = record(options, steps=steps, scenes=ring.painted)
+        write(small_manifest(data, parameters=parameters, training=told), options.out / "manifest.json")
         print(json.dumps({"weights_bytes": len(data), "scenes": ring.painted}))  # noqa: T201 - the command's result
     finally:
         ring.close()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from provider_images.runtime import sandbox
 from provider_images.runtime.engines import KerasEngine, ModelError
 from provider_images.runtime.model import BATCH
-from provider_images.runtime.spec import FAMILIES, ModelSpec
+from provider_images.runtime.spec import CLASSIFICATION, FAMILIES, ModelSpec
 
 DIFFERENCE = 1e-5  # from TensorFlow's probabilities, at most
 _MODEL = "model.xml"  # its numbers lie beside it in model.bin
@@ -42,12 +42,14 @@ def compile_model(spec: ModelSpec, weights: Path, folder: Path, threads: int) ->
     """
     if spec.family not in FAMILIES:
         raise ModelError(f"family: {spec.family!r} is not built in, so it runs as its file is")
+    if spec.task != CLASSIFICATION:
+        raise ModelError(f"task: {CLASSIFICATION} expected, not {spec.task}")
     with weights.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != spec.weights_sha256:
             raise ModelError("weights: their sha256 is not the manifest's")
     import openvino
 
-    reference = KerasEngine(threads).load(spec, weights)
+    reference = KerasEngine(threads).load_classifier(spec, weights)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="part-", dir=folder) as name:
         unfinished = Path(name, "model")

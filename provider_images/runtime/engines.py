@@ -18,16 +18,14 @@ from provider_images.runtime.hdf5 import load_hdf5
 from provider_images.runtime.job import JobModel
 from provider_images.runtime.keras_file import load_keras_file
 from provider_images.runtime.model import BATCH, Classifier, Segmenter
+from provider_images.runtime.model import ModelError as ModelError
 from provider_images.runtime.safetensors import read_safetensors
-from provider_images.runtime.spec import APPLICATIONS, FAMILIES, FILES, ModelSpec, SpecError
+from provider_images.runtime.semantic import SemanticSegmenter
+from provider_images.runtime.spec import APPLICATIONS, FAMILIES, FILES, INSTANCES, SEMANTIC, ModelSpec, SpecError
 from provider_images.runtime.tflite import TfliteModel
 from provider_images.runtime.weights import WeightsError, read_weights
 
 _NUMPY_ENGINE = "1"  # raise it when an answer of ``layers.py`` changes
-
-
-class ModelError(Exception):
-    """The model of a job cannot be used here: its manifest, its family or its weights are wrong."""
 
 
 class Engine(Protocol):
@@ -53,11 +51,18 @@ class KerasEngine:
         keras.config.set_floatx("float32")
         self.version = f"keras {keras.__version__}, tensorflow {tf.__version__}"
 
-    def load(self, spec: ModelSpec, weights: Path) -> _KerasClassifier:
-        """Build the family's architecture and fill it, or open the file that holds both; trace its graph.
+    def load(self, spec: ModelSpec, weights: Path) -> Classifier | Segmenter:
+        """Build the family's architecture and fill it, or open the file that holds both. Raises ModelError."""
+        if spec.task == INSTANCES:
+            return _load_instances("load_keras", spec, weights, self.version)
+        if spec.task == SEMANTIC:
+            model = _opened(weights)
+            _check_file(spec, model.input_shape, model.output_shape)
+            return SemanticSegmenter(_keras_run(model, spec), spec, self.version)
+        return self.load_classifier(spec, weights)
 
-        Raises ModelError.
-        """
+    def load_classifier(self, spec: ModelSpec, weights: Path) -> KerasClassifier:
+        """The same for a classifier. Raises ModelError."""
         if spec.family in FILES:
             model = _opened(weights)
             _check_file(spec, model.input_shape, model.output_shape)
@@ -65,7 +70,13 @@ class KerasEngine:
             model = build(spec.family)
             _check_size(spec, tuple(model.input_shape[1:]), model.output_shape[-1])
             fill(model, spec, weights)
-        return _KerasClassifier(model, spec, self.version)
+        return KerasClassifier(model, spec, self.version)
+
+
+def _load_instances(how: str, spec: ModelSpec, weights: Path, engine: str) -> Segmenter:
+    """What an instance family gives for a file of weights. Raises ModelError."""
+    load: Callable[..., Segmenter] = getattr(importlib.import_module(f"{FAMILIES[spec.family]}.serve"), how)
+    return load(spec, weights, engine)
 
 
 def _opened(weights: Path) -> Any:
@@ -73,6 +84,21 @@ def _opened(weights: Path) -> Any:
         return load_keras_file(weights)
     except (WeightsError, OSError) as error:
         raise ModelError(f"weights: {error}") from error
+
+
+def _keras_run(model: Any, spec: ModelSpec) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+    """One graph of one picture: (height, width, channels) to the output without its batch."""
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((1, spec.input.height, spec.input.width, spec.input.channels), tf.float32)
+    graph = tf.function(lambda pictures: model(pictures, training=False)).get_concrete_function(signature)
+
+    # The graph holds the model's variables by weak reference only, hence the default.
+    def run(picture: NDArray[np.float32], _: Any = model) -> NDArray[Any]:
+        answer: NDArray[Any] = graph(tf.constant(picture[np.newaxis])).numpy()[0]
+        return answer
+
+    return run
 
 
 def build(family: str) -> Any:
@@ -98,7 +124,7 @@ def fill(model: Any, spec: ModelSpec, weights: Path) -> None:
         raise ModelError(f"weights: {error}") from error
 
 
-class _KerasClassifier:
+class KerasClassifier:
     """One graph with one batch size: no tracing after the load, and an answer never depends on a batch's company."""
 
     def __init__(self, model: Any, spec: ModelSpec, engine: str) -> None:
@@ -134,13 +160,15 @@ class TfliteEngine:
         self._threads = threads
         self.version = f"tflite, tensorflow {tf.__version__}"
 
-    def load(self, spec: ModelSpec, weights: Path) -> Classifier:
+    def load(self, spec: ModelSpec, weights: Path) -> Classifier | Segmenter:
         """Open the file. Raises ModelError."""
         try:
             model = TfliteModel(weights, self._threads)
         except (WeightsError, OSError) as error:
             raise ModelError(f"weights: {error}") from error
         _check_file(spec, (1, *model.input_shape), (1, *model.output_shape))
+        if spec.task == SEMANTIC:
+            return SemanticSegmenter(lambda picture: _read(model, picture, spec), spec, self.version)
         return _TfliteClassifier(model, spec, self.version)
 
 
@@ -155,12 +183,18 @@ class _TfliteClassifier:
 
     def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of pictures, one by one."""
-        values = np.stack([self._model.run(picture) for picture in pictures]).astype(np.float32)
-        if self._model.quantised and self._spec.values == "probabilities":
-            # Many small ones were rounded away; without any at all, there is no answer.
-            with np.errstate(invalid="ignore"):
-                values /= values.sum(axis=1, keepdims=True)
-        return as_probabilities(values, self._spec)
+        values = np.stack([_read(self._model, picture, self._spec) for picture in pictures])
+        return as_probabilities(values.astype(np.float32), self._spec)
+
+
+def _read(model: TfliteModel, picture: NDArray[np.float32], spec: ModelSpec) -> NDArray[Any]:
+    """A model's output for one picture, its probabilities summing to one."""
+    values = model.run(picture)
+    if model.quantised and spec.values == "probabilities":
+        # Many small ones were rounded away; without any at all, there is no answer.
+        with np.errstate(invalid="ignore"):
+            values = values / values.sum(axis=-1, keepdims=True)
+    return values
 
 
 def as_probabilities(values: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
@@ -182,8 +216,10 @@ class NumpyEngine:
     def __init__(self) -> None:
         self.version = f"sibyl-numpy {_NUMPY_ENGINE}, numpy {np.__version__}"
 
-    def load(self, spec: ModelSpec, weights: Path) -> Classifier:
+    def load(self, spec: ModelSpec, weights: Path) -> Classifier | Segmenter:
         """The family's ``forward`` with these weights. Raises ModelError."""
+        if spec.task == INSTANCES:
+            return _load_instances("load_numpy", spec, weights, self.version)
         module = f"{FAMILIES.get(spec.family)}.forward"  # of a family without a package there is none
         if spec.weights_format != "npz-float16" or importlib.util.find_spec(module) is None:
             raise ModelError(f"family: {spec.family!r} needs TensorFlow, which is not installed here")
@@ -228,7 +264,11 @@ def _check_file(spec: ModelSpec, taken: Any, given: Any) -> None:
         or any(a not in (None, b) for a, b in zip(taken[1:], size, strict=True))
     ):
         raise ModelError(f"input: the manifest's size {size} is not the model's {taken}")
-    if not isinstance(given, tuple) or given[1:] != (spec.classes,):
+    if spec.task == SEMANTIC:
+        # Where a side is not known before the picture is, the first run tells it.
+        if not isinstance(given, tuple) or len(given) != 1 + len(spec.shape):
+            raise ModelError(f"output.shape: {list(spec.shape)} in the manifest, the model's is {given}")
+    elif not isinstance(given, tuple) or given[1:] != (spec.classes,):
         raise ModelError(f"output: {given} of the model is not one number for each of {spec.classes} labels")
 
 

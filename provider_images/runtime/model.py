@@ -15,6 +15,10 @@ from provider_images.runtime.spec import ModelSpec
 BATCH = MAX_INPUTS
 
 
+class ModelError(Exception):
+    """The model of a job cannot be used here: its manifest, its family or its weights are wrong."""
+
+
 @runtime_checkable
 class Classifier(Protocol):
     """A model that names what a picture shows."""
@@ -33,7 +37,11 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One object, or all that is of one class, in pixels of the picture; a box ends outside its last pixel."""
+    """One object, or all that is of one class, in pixels of the picture; a box ends outside its last pixel.
+
+    The mask covers the box in whole pixels, and the box's edges are hundredths of a pixel at the finest, as a result
+    states them.
+    """
 
     index: int
     score: float

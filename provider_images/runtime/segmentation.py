@@ -32,13 +32,17 @@ def segment_all(model: Segmenter, files: Mapping[str, bytes], *, max_pixels: int
             items.append(ItemOutput(name, failure=error.failure, detail=str(error)))
             continue
         decoded = time.perf_counter()
-        items.append(_outcome(name, model, picture))
+        try:
+            items.append(_outcome(name, model, picture))
+        except PictureError as error:
+            items.append(ItemOutput(name, failure=error.failure, detail=str(error)))
         decoding += decoded - began
         computing += time.perf_counter() - decoded
     return Answers(items, decoding, computing)
 
 
 def _outcome(name: str, model: Segmenter, picture: NDArray[np.uint8]) -> ItemOutput:
+    """The segments of one picture, as many as fit. Raises PictureError."""
     height, width = picture.shape[:2]
     segments: list[Segment] = []
     found, room = 0, _MAX_MASKS
@@ -46,7 +50,7 @@ def _outcome(name: str, model: Segmenter, picture: NDArray[np.uint8]) -> ItemOut
         if not one.mask.any():
             continue
         if not np.isfinite([one.score, *one.box]).all():
-            return ItemOutput(name, failure=ItemFailure.FAILED, detail="the model's answer is not a number")
+            raise PictureError(ItemFailure.FAILED, "the model's answer is not a number")
         found += 1
         if len(segments) == model.spec.top_k or room < 0:
             continue
@@ -54,6 +58,5 @@ def _outcome(name: str, model: Segmenter, picture: NDArray[np.uint8]) -> ItemOut
         room -= len(counts)
         # Once one does not fit, those after it are left out as well: the best stay.
         if room >= 0:
-            y1, x1, y2, x2 = (round(edge, 2) for edge in one.box)
-            segments.append(Segment(one.index, round(one.score, 6), (y1, x1, y2, x2), counts))
+            segments.append(Segment(one.index, round(one.score, 6), one.box, counts))
     return ItemOutput(name, size=(width, height), segments=tuple(segments), found=found)

@@ -18,16 +18,21 @@ APPLICATIONS = (
 )
 """The classifiers of keras.applications; ``provider_images/applications/families.csv`` says how each is made."""
 
+INSTANCE_FAMILIES = ("mask-rcnn-small", "mask-rcnn-coco")
+"""Families that find objects and their pixels; all others built in are classifiers."""
+
 FAMILIES: Mapping[str, str] = {
     "mnist": "provider_images.mnist",
     "vit-b16": "provider_images.vit",
+    **dict.fromkeys(INSTANCE_FAMILIES, "provider_images.mask_rcnn"),
     **dict.fromkeys(APPLICATIONS, "provider_images.applications"),
 }
 """Packages of the architectures built in, by name. A manifest chooses one and can never name a module of its own.
 
-``model.build()`` is the reference, a ``keras.Model``, and takes the family's name where a package holds several;
-``model.load_tensors`` fills it from safetensors, where there is one; ``forward``, where there is one, is the same in
-plain numpy.
+Of a classifier, ``model.build()`` is the reference, a ``keras.Model``, and takes the family's name where a package
+holds several; ``model.load_tensors`` fills it from safetensors, where there is one; ``forward``, where there is one, is
+the same in plain numpy. Of an instance family, ``serve.load_keras`` and ``serve.load_numpy`` give a whole
+``model.Segmenter`` for a manifest and its file of weights.
 """
 
 FILES: Mapping[str, str] = {"keras-file": "keras", "tflite-file": "tflite"}
@@ -38,7 +43,7 @@ FORMATS = ("npz-float16", "hdf5", "safetensors", *FILES.values())
 
 RESIZES = ("bilinear", "bicubic", "lanczos", "box", "nearest")
 FITS = ("stretch", "crop", "digit", "whole")
-TASKS = ("classification", "instance-segmentation", "semantic-segmentation")
+CLASSIFICATION, INSTANCES, SEMANTIC = TASKS = ("classification", "instance-segmentation", "semantic-segmentation")
 MODES = ("range", "tf", "torch", "caffe")
 VALUES = ("probabilities", "logits", "classes")
 
@@ -100,9 +105,10 @@ class ModelSpec:
     classes: int
     top_k: int
     input: InputSpec
-    task: str = TASKS[0]
+    task: str = CLASSIFICATION
     weights_format: str = FORMATS[0]
     values: str = VALUES[0]
+    shape: tuple[int, ...] = ()  # of the output, without the batch; an own file must have it, of others it is not read
     background: int | None = None  # the class of a semantic segmentation that stands for nothing
 
     @classmethod
@@ -117,22 +123,63 @@ class ModelSpec:
                 raise SpecError(f"family: {family!r} is not built in ({known})")
             if family in FILES and not FILES[family] == manifest["engine"] == manifest["weights"].get("format"):
                 raise SpecError(f"family: {family!r} needs {FILES[family]!r} as its engine and its weights.format")
+            task = _choice(manifest, "task", TASKS)
+            values = _choice(manifest["output"], "values", VALUES)
+            classes = len(manifest["labels"])
+            shape = tuple(manifest["output"].get("shape", ()))
+            if family in FILES and not shape:
+                raise SpecError("output.shape: an own file must state it")
+            declared = InputSpec.from_manifest(manifest["input"])
+            _check_task(task, family, declared.fit)
+            _check_values(task, values, shape, classes)
             return cls(
                 engine=manifest["engine"],
                 family=family,
                 weights_sha256=manifest["weights"]["sha256"],
-                classes=len(manifest["labels"]),
+                classes=classes,
                 top_k=manifest["output"]["top_k"],
-                input=InputSpec.from_manifest(manifest["input"]),
-                task=_choice(manifest, "task", TASKS),
+                input=declared,
+                task=task,
                 weights_format=_choice(manifest["weights"], "format", FORMATS),
-                values=_choice(manifest["output"], "values", VALUES),
+                values=values,
+                shape=shape,
                 background=manifest["output"].get("background"),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpecError):
                 raise
             raise SpecError(f"the manifest is incomplete: {type(error).__name__}: {error}") from error
+
+
+def _check_task(task: str, family: str, fit: str) -> None:
+    """Hold a task against what the family does, and against how pictures are brought to it. Raises SpecError."""
+    able = (CLASSIFICATION, SEMANTIC) if family in FILES else (CLASSIFICATION,)
+    if family in INSTANCE_FAMILIES:
+        able = (INSTANCES,)
+    if task not in able:
+        raise SpecError(f"task: {' or '.join(able)} expected for the family {family!r}, not {task}")
+    fits = {INSTANCES: ("whole",), SEMANTIC: ("stretch",)}.get(task, ("stretch", "crop", "digit"))
+    if fit not in fits:
+        why = "; a pixel could not be found again in the picture" if task == SEMANTIC else ""
+        raise SpecError(f"input.fit: {' or '.join(fits)} expected for {task}, not {fit}{why}")
+
+
+def _check_values(task: str, values: str, shape: tuple[int, ...], classes: int) -> None:
+    """Hold the output's declared shape against the task and the labels. Raises SpecError."""
+    if task != SEMANTIC and values == "classes":
+        raise SpecError(f"output.values: classes are for {SEMANTIC} alone")
+    if not shape:
+        return
+    fits, expected = False, "none"
+    if task == CLASSIFICATION:
+        fits, expected = shape == (classes,), f"[{classes}]"
+    elif task == SEMANTIC and values == "classes":
+        fits, expected = len(shape) == 2 and min(shape) > 0, "[height, width]"
+    elif task == SEMANTIC:
+        fits = len(shape) == 3 and min(shape) > 0 and shape[2] == classes
+        expected = f"[height, width, {classes}]"
+    if not fits:
+        raise SpecError(f"output.shape: {expected} expected for {task}, not {list(shape)}")
 
 
 def _choice(body: Mapping[str, Any], key: str, known: tuple[str, ...]) -> str:

@@ -18,14 +18,19 @@ pytest.importorskip("tensorflow")
 import keras
 from keras import ops
 
+from oracle.content.unixfs import cid_of
+from oracle.manifests import parse_manifest, read_manifest
 from provider_images.mask_rcnn import geometry
-from provider_images.mask_rcnn.detect import detect, frame
+from provider_images.mask_rcnn.config import COCO, COCO_PARAMETERS, SMALL, anchors
+from provider_images.mask_rcnn.detect import Networks, detect, frame
 from provider_images.mask_rcnn.evaluate import load, results, score
 from provider_images.mask_rcnn.learn import Learner
-from provider_images.mask_rcnn.matterport import PARAMETERS, load_matterport
-from provider_images.mask_rcnn.model import COCO, SMALL, MaskRCNN, build
+from provider_images.mask_rcnn.manifests import HERE, coco_manifest, file_cid, small_manifest
+from provider_images.mask_rcnn.matterport import load_matterport
+from provider_images.mask_rcnn.model import MaskRCNN, build
 from provider_images.mask_rcnn.scenes import LABELS, SIDE, Scene, scene
-from provider_images.mask_rcnn.train import HERE, rate_at, storable
+from provider_images.mask_rcnn.serve import compiled
+from provider_images.mask_rcnn.train import rate_at, storable
 from provider_images.mnist.draw import draw_digit
 from provider_images.runtime.weights import WeightsError, read_weights, save_weights
 
@@ -39,8 +44,13 @@ def scenes() -> list[Scene]:
 
 
 @pytest.fixture(scope="module")
-def shipped() -> MaskRCNN:
-    return load((HERE / "weights.npz").read_bytes())  # type: ignore[no-any-return]
+def arrays() -> list[np.ndarray]:
+    return read_weights((HERE / "weights.npz").read_bytes(), [tuple(variable.shape) for variable in build().weights])
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Networks:
+    return load((HERE / "weights.npz").read_bytes())
 
 
 def batch_of(scenes: list[Scene]) -> dict[str, Any]:
@@ -50,9 +60,9 @@ def batch_of(scenes: list[Scene]) -> dict[str, Any]:
 def test_given_a_picture_when_the_trunk_looks_then_every_anchor_has_its_scores_and_deltas() -> None:
     model = build()
     seen = model.trunk(np.zeros((2, 96, 128, 3), np.float32))
-    anchors = model.anchors(96, 128)
-    assert anchors.shape == (3 * (24 * 32 + 12 * 16 + 6 * 8), 4)
-    assert (seen["scores"].shape, seen["deltas"].shape) == ((2, len(anchors), 2), (2, len(anchors), 4))
+    every = anchors(SMALL, 96, 128)
+    assert every.shape == (3 * (24 * 32 + 12 * 16 + 6 * 8), 4)
+    assert (seen["scores"].shape, seen["deltas"].shape) == ((2, len(every), 2), (2, len(every), 4))
     assert [tuple(m.shape) for m in seen["boxes"]] == [(2, 24, 32, 96), (2, 12, 16, 96), (2, 6, 8, 96)]
     assert tuple(seen["masks"][0].shape) == (2, 48, 64, 96)
     logits, deltas = model.box_head(np.zeros((5, 7, 7, 96), np.float32))
@@ -127,7 +137,7 @@ def test_given_a_variance_beyond_float16_when_weights_are_stored_then_the_head_s
 
 
 def test_given_the_shipped_weights_when_scenes_of_another_pen_are_shown_then_its_shapes_are_found(
-    shipped: MaskRCNN, scenes: list[Scene]
+    shipped: Networks, scenes: list[Scene]
 ) -> None:
     pytest.importorskip("pycocotools")
     measured = score(scenes, results(shipped, scenes))
@@ -136,21 +146,29 @@ def test_given_the_shipped_weights_when_scenes_of_another_pen_are_shown_then_its
     assert measured["box_ap50"] > 0.7
 
 
-def test_the_record_of_training_tells_of_the_shipped_weights() -> None:
+def test_the_manifest_tells_of_the_shipped_weights(arrays: list[np.ndarray]) -> None:
     data = (HERE / "weights.npz").read_bytes()
-    document = json.loads((HERE / "training.json").read_text())
-    weights = document["weights"]
-    assert (weights["bytes"], weights["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
-    assert document["labels"] == list(LABELS)
-    model = build()
-    assert document["resources"]["parameters"] == sum(network.count_params() for network in model.networks)
+    document = json.loads((HERE / "manifest.json").read_text())
+    parameters = sum(network.count_params() for network in build().networks)
+    assert document == small_manifest(data, parameters=parameters, training=document["training"])
+    assert document["weights"]["sha256"] == hashlib.sha256(data).hexdigest()
+    manifest = read_manifest((HERE / "manifest.json").read_bytes())
+    assert manifest.labels == LABELS
+    assert manifest.weights_cid == cid_of(data)
     assert document["training"]["score"]["mask_ap"] > 0.78
     assert document["training"]["score"]["mask_ap50"] > 0.94
-    read = read_weights(data, [tuple(variable.shape) for variable in model.weights])
-    assert save_weights(read) == data
+    assert save_weights(arrays) == data
 
 
-def test_given_nothing_when_it_is_looked_at_then_nothing_is_found(shipped: MaskRCNN) -> None:
+@pytest.mark.parametrize("size", [0, 1, 262_144, 262_145, 262_144 * 174])
+def test_given_any_size_of_file_when_it_is_named_then_the_name_is_the_oracles(size: int) -> None:
+    data = bytes(size)
+    assert file_cid(data) == cid_of(data).text
+    with pytest.raises(ValueError, match="one IPFS node"):
+        file_cid(bytes(262_144 * 174 + 1))
+
+
+def test_given_nothing_when_it_is_looked_at_then_nothing_is_found(shipped: Networks) -> None:
     seen = detect(shipped, np.full((SIDE, SIDE, 3), 128, np.uint8))
     assert [len(part) for part in seen] == [0, 0, 0, 0]
     assert seen.masks.shape == (0, 28, 28)
@@ -163,7 +181,6 @@ def test_given_nothing_when_it_is_looked_at_then_nothing_is_found(shipped: MaskR
 
 def test_given_either_padding_when_a_picture_is_framed_then_cells_and_anchors_coincide() -> None:
     config = dataclasses.replace(SMALL, side=1024, shorter=200)
-    model = MaskRCNN(config)
     picture = np.random.default_rng(0).integers(0, 256, (424, 1000, 3), np.uint8)
     slim, square = (frame(config, picture, square=wide) for wide in (False, True))
     assert slim.values.shape[1] < 0.5 * square.values.shape[1] == 512
@@ -172,23 +189,23 @@ def test_given_either_padding_when_a_picture_is_framed_then_cells_and_anchors_co
     top, left, bottom, right = (int(edge) for edge in slim.window)
     inside = square.values[:, down:, across:][:, top:bottom, left:right]
     assert np.array_equal(slim.values[:, top:bottom, left:right], inside)
-    anchors = model.anchors(*slim.values.shape[1:3]) + np.array([down, across] * 2, np.float32)
-    of_square = {tuple(box) for box in model.anchors(1024, 1024).round(2).tolist()}
-    assert {tuple(box) for box in anchors.round(2).tolist()} <= of_square
+    of_slim = anchors(config, *slim.values.shape[1:3]) + np.array([down, across] * 2, np.float32)
+    of_square = {tuple(box) for box in anchors(config, 1024, 1024).round(2).tolist()}
+    assert {tuple(box) for box in of_slim.round(2).tolist()} <= of_square
 
 
 @pytest.mark.parametrize(("edge", "least"), [(0, 0.85), (1, 0.7)])
 def test_given_either_padding_when_objects_are_plain_to_see_then_both_find_them_alike(
-    shipped: MaskRCNN, scenes: list[Scene], edge: int, least: float
+    arrays: list[np.ndarray], scenes: list[Scene], edge: int, least: float
 ) -> None:
     config = dataclasses.replace(SMALL, side=2 * SIDE, edge=edge, candidates=1024, proposals=192)
     model = MaskRCNN(config)
-    for variable, other in zip(model.weights, shipped.weights, strict=True):
-        variable.assign(other.value)
+    model.fill(arrays)
+    networks = compiled(model)
     compared = 0
     for i in (0, 2):
         picture = np.concatenate([scenes[i].picture, scenes[i + 1].picture], axis=edge)[:250, :250]
-        slim, square = detect(model, picture), detect(model, picture, square=True)
+        slim, square = detect(networks, picture), detect(networks, picture, square=True)
         for one, other in ((slim, square), (square, slim)):
             iou = geometry.overlap(np, one.boxes, other.boxes) * (one.classes[:, None] == other.classes)
             for k in np.flatnonzero(one.scores >= 0.95):
@@ -271,9 +288,12 @@ def test_given_a_file_of_matterports_layout_when_it_is_loaded_then_every_array_i
 ) -> None:
     model = load_matterport(matterport_file)
     assert model.config is COCO
-    assert sum(network.count_params() for network in model.networks) == PARAMETERS == 64_158_584
+    assert sum(network.count_params() for network in model.networks) == COCO_PARAMETERS == 64_158_584
     # What Matterport's own summary says with normalisation trainable.
     assert sum(int(np.prod(v.shape)) for n in model.networks for v in n.trainable_variables) == 64_047_096
+    document = coco_manifest(sha256="0" * 64, size=matterport_file.stat().st_size, cid=file_cid(b""))
+    manifest = parse_manifest(json.loads(json.dumps(document)))
+    assert len(manifest.labels) + 1 == model.config.classes
     layers = model.named_layers()
     listed = list(layout())
     assert {layer for _, layer, _ in listed} == set(layers)
