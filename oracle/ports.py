@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from oracle.domain import (
     BlockRef,
@@ -127,6 +127,13 @@ class ImageInspector(Protocol):
 
     async def inspect(self, data: bytes) -> ImageFacts:
         """Raises ImageRejected with the reason; never hangs and never takes this process down."""
+
+
+class Illustrator(Protocol):
+    """Draws results for people, away from this process."""
+
+    async def draw(self, document: Mapping[str, Any], picture: bytes) -> Mapping[str, bytes]:
+        """PNG files by name of a result document and its picture's bytes; none where that fails. Raises nothing."""
 
 
 class Spool(Protocol):
@@ -407,6 +414,7 @@ __all__ = [
     "Clock",
     "ComputeBackend",
     "ContentStore",
+    "Illustrator",
     "ImageInspector",
     "Move",
     "ProviderLedger",

@@ -14,6 +14,7 @@ from oracle.chain.rpc import Rpc
 from oracle.chain.scanner import Scanner
 from oracle.chain.sender import EthereumReportSender
 from oracle.compute.backends import golem_backend, local_backend
+from oracle.content.drawings import ChildProcessIllustrator
 from oracle.content.images import ChildProcessInspector
 from oracle.content.ipfs import IpfsContentStore
 from oracle.content.spool import DirectorySpool
@@ -74,6 +75,9 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             children=settings.image_checkers, max_bytes=settings.image_max_bytes, max_pixels=settings.image_max_pixels
         )
         stack.push_async_callback(inspector.close)
+        illustrator = ChildProcessIllustrator(max_pixels=settings.image_max_pixels) if settings.drawings else None
+        if illustrator is not None:
+            stack.push_async_callback(illustrator.close)
         spool = DirectorySpool(settings.spool)
         clock = ChainClock()
         backend, prepare = _backend(settings, store.ledger, clock)
@@ -129,6 +133,7 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             store=store,
             backend=backend,
             content=content,
+            illustrator=illustrator,
             spool=spool,
             models=models,
             wishes=DirectoryWishes(settings.wishes),

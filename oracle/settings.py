@@ -31,7 +31,7 @@ DEPLOYMENT_FILE = "deployment.json"
 PREFIX = "SIBYL_"
 
 _LOGGING = {"log_level", "log_json"}
-_IMAGES = {"image_max_bytes", "image_max_pixels", "image_checkers", "intake_concurrency", "intake_bytes"}
+_IMAGES = {"drawings", "image_max_bytes", "image_max_pixels", "image_checkers", "intake_concurrency", "intake_bytes"}
 _MARKET = {"backend", "redundancy", "known_answers", "golem_workers", "golem_idle_release", "golem_images"}
 _WORK = {"batch_items", "batch_bytes", "batch_linger", "workers", "worker_threads", "compute_timeout", "max_attempts"}
 _PACE = {"scan_span", "rpc_timeout", "deadline_margin", "replace_after", "report_items", "reports_in_flight"}
@@ -117,6 +117,7 @@ class Settings(BaseSettings):
     fetch_timeout: Seconds = 30.0
     image_max_bytes: int = Field(16 * MIB, ge=1, le=64 * MIB, description="a batch carries 64 MiB")
     image_max_pixels: int = Field(40_000_000, ge=1)
+    drawings: bool = Field(True, description="pin PNG drawings beside each result")
     image_checkers: int = Field(1, ge=1, le=16, description="child processes that decode pictures")
     intake_concurrency: int = Field(16, ge=1, le=256)
     intake_bytes: int = Field(256 * MIB, ge=1, description="memory for pictures on their way in, at their largest")

@@ -24,6 +24,7 @@ from oracle.domain import (
     TaskResult,
 )
 from oracle.errors import ConfigurationError, MalformedResult, ModelUnservable, TaskTimeout, WorkerLost
+from oracle.manifests import TASKS
 from provider_images.runtime.job import MAX_INPUTS, JobError, JobModel
 from provider_images.runtime.spec import FAMILIES, FILES
 
@@ -129,7 +130,7 @@ class LocalBackend:
         """What can run here, and how much at once."""
         return Capabilities(
             backend="local",
-            tasks=frozenset({"classification"}),
+            tasks=TASKS,
             engines=frozenset({"keras", "tflite"}),
             slots=len(self._names),
             max_inputs=MAX_INPUTS,

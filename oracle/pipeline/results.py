@@ -18,13 +18,13 @@ from oracle.documents import SCHEMA
 from oracle.domain import Cid, ItemResult, ServableModel, TaskInput, TaskResult
 
 
-def outcome_of(item: ItemResult) -> dict[str, Any]:
-    """What the model said of a picture, as the result document holds it.
+def outcome_of(item: ItemResult, task: str) -> dict[str, Any]:
+    """What the model of a task said of a picture, as the result document holds it.
 
     Probabilities are rounded to 6 digits, which is finer than two CPUs agree on and keeps the document small. Masks
     are as pycocotools reads them, boxes COCO's: x, y, width, height in pixels of the upright picture.
     """
-    outcome: dict[str, Any] = {}
+    outcome: dict[str, Any] = {"task": task}
     if item.familiarity:
         outcome["familiarity"] = round(item.familiarity / 255, 4)
     if item.size is None:
@@ -57,7 +57,7 @@ def result_document(
     source: TaskInput,
     result: TaskResult,
     model: ServableModel,
-    files: Mapping[str, tuple[Cid, int]] | None = None,
+    files: Mapping[str, tuple[Cid, int]],
 ) -> bytes:
     """The result as canonical JSON bytes (sorted keys, no blanks, a newline at the end).
 
@@ -66,16 +66,13 @@ def result_document(
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "request": "0x" + item.request_id.hex(),
-        "task": model.manifest.task,
         "model": {
             "name": model.manifest.name,
             "manifest": model.manifest_cid.text,
             "weights_sha256": model.manifest.weights_sha256,
         },
         "input": {"cid": source.image_cid.text, "bytes": source.size},
-        "files": {
-            name: {"cid": cid.text, "bytes": size, "type": "image/png"} for name, (cid, size) in (files or {}).items()
-        },
+        "files": {name: {"cid": cid.text, "bytes": size, "type": "image/png"} for name, (cid, size) in files.items()},
         "provider": {"id": result.provider, "engine": result.engine},
         "timings": {
             "started": round(result.started, 3),
@@ -83,7 +80,7 @@ def result_document(
             "batch_inference_seconds": round(result.inference, 6),
             "batch_items": len(result.items),
         },
-        **outcome_of(item),
+        **outcome_of(item, model.manifest.task),
     }
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 

@@ -9,7 +9,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from oracle.domain import Cid, ComputeTask, FailureReason, RequestStatus, ServableModel, TaskInput, TaskResult
+from oracle.domain import (
+    Cid,
+    ComputeTask,
+    FailureReason,
+    ItemResult,
+    RequestStatus,
+    ServableModel,
+    TaskInput,
+    TaskResult,
+)
 from oracle.errors import (
     BudgetExhausted,
     ComputeError,
@@ -23,8 +32,8 @@ from oracle.pipeline.batcher import BatchLimits, PlannedBatch, plan_batches
 from oracle.pipeline.commit import commit
 from oracle.pipeline.duty import Bell, backoff
 from oracle.pipeline.models import ModelCatalogue
-from oracle.pipeline.results import compact_answer, result_document
-from oracle.ports import Clock, ComputeBackend, ContentStore, Move, RequestRow, RequestStore, Spool, Wishes
+from oracle.pipeline.results import compact_answer, outcome_of, result_document
+from oracle.ports import Clock, ComputeBackend, ContentStore, Illustrator, Move, RequestRow, RequestStore, Spool, Wishes
 from oracle.telemetry import logger, short
 
 log = logger("runner")
@@ -49,6 +58,7 @@ class Runner:
         store: RequestStore,
         backend: ComputeBackend,
         content: ContentStore,
+        illustrator: Illustrator | None,
         spool: Spool,
         models: ModelCatalogue,
         wishes: Wishes,
@@ -65,7 +75,7 @@ class Runner:
         self.bell = bell
         self._store, self._backend, self._content, self._spool = store, backend, content, spool
         self._models, self._clock, self._coming, self._limits = models, clock, coming, limits
-        self._wishes = wishes
+        self._wishes, self._illustrator = wishes, illustrator
         self._downstream, self._upstream = downstream, upstream
         self._timeout, self._margin, self._max_attempts = timeout, margin, max_attempts
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -267,21 +277,25 @@ class Runner:
         # A batch taken up after a restart may have lost members since; a result has one item for each that is left.
         if len(items) != len(result.items) or any(row.request_id not in items for row in rows):
             raise MalformedResult("the result's items are not the task's inputs")
+        computed = [row for row in rows if items[row.request_id].failure is FailureReason.NONE]
+        await self._commit(
+            [
+                _failed(row.request_id, items[row.request_id].failure, items[row.request_id].detail)
+                for row in rows
+                if row not in computed
+            ]
+        )
+        drawn = await self._drawn(computed, items, model)
         answered: list[tuple[RequestRow, bytes, bytes]] = []
-        failed: list[Move] = []
         odd: list[RequestRow] = []
-        for row in rows:
+        for row, files in zip(computed, drawn, strict=True):
             item = items[row.request_id]
-            if item.failure is not FailureReason.NONE:
-                failed.append(_failed(item.request_id, item.failure, item.detail))
-                continue
             try:
-                answered.append((row, result_document(item, _source(row), result, model), compact_answer(item)))
+                answered.append((row, result_document(item, _source(row), result, model, files), compact_answer(item)))
             except Exception:
                 # What cannot be written down for one member must not take the others' results with it.
                 log.exception("request %s: its result cannot be written down", short(row.request_id))
                 odd.append(row)
-        await self._commit(failed)
         cids = await self._add([row for row, _, _ in answered], [document for _, document, _ in answered])
         moves = [
             Move(
@@ -299,6 +313,29 @@ class Runner:
         await self._commit(moves)
         if odd:
             await self._send_back(odd, "its result cannot be written down")
+
+    async def _drawn(
+        self, rows: Sequence[RequestRow], items: Mapping[bytes, ItemResult], model: ServableModel
+    ) -> Sequence[Mapping[str, tuple[Cid, int]]]:
+        """The drawings of each row's result, pinned: CID and bytes by name; none of one that cannot be drawn."""
+        tasks = [self._draw(row, items[row.request_id], model.manifest.task) for row in rows]
+        drawings = await asyncio.gather(*tasks)
+        names = [(place, name) for place, files in enumerate(drawings) for name in files]
+        cids = await self._add(rows, [drawings[place][name] for place, name in names]) if names else ()
+        pinned: list[dict[str, tuple[Cid, int]]] = [{} for _ in rows]
+        for (place, name), cid in zip(names, cids, strict=bool(cids)):
+            pinned[place][name] = cid, len(drawings[place][name])
+        return pinned
+
+    async def _draw(self, row: RequestRow, item: ItemResult, task: str) -> Mapping[str, bytes]:
+        path = self._spool.path(row.request.image_cid)
+        if self._illustrator is None or path is None:
+            return {}
+        try:
+            picture = await asyncio.to_thread(path.read_bytes) if item.size else b""
+        except OSError:
+            return {}  # no longer needed, and gone
+        return await self._illustrator.draw(outcome_of(item, task), picture)
 
     async def _add(self, rows: Sequence[RequestRow], documents: Sequence[bytes]) -> Sequence[Cid]:
         """Pin the results, for as long as one of the rows has time: they are paid for, and the content store's trouble

@@ -35,7 +35,7 @@ def test_given_a_picture_when_asked_with_wait_then_the_answer_and_the_result_fil
     assert answer["verified"] is True
 
     saved = up.json("result", answer["request"], "--out", str(tmp_path))
-    raw = Path(saved["files"][0]).read_bytes()
+    raw = Path(saved["saved"][0]).read_bytes()
     document = json.loads(raw)
     assert document["schema"] == "sibyl/result/1"
     assert document["input"]["cid"] == answer["image"]
@@ -60,7 +60,7 @@ def test_given_a_named_provider_when_asked_then_it_alone_computes_the_answer(
     curie = next(one for one in up.json("providers") if one["name"] == "curie")
     answer = up.json("request", str(seven), "--wait", "--provider", "curie")
     saved = up.json("result", answer["request"], "--out", str(tmp_path))
-    assert json.loads(Path(saved["files"][0]).read_bytes())["provider"]["id"] == curie["node_id"]
+    assert json.loads(Path(saved["saved"][0]).read_bytes())["provider"]["id"] == curie["node_id"]
 
 
 def test_given_a_provider_that_nobody_has_seen_when_asked_then_nothing_is_paid(up: Running, seven: Path) -> None:

@@ -15,6 +15,7 @@ from doubles import (
     FolderSpool,
     MemoryChain,
     MemoryContent,
+    NamingIllustrator,
     PrefixInspector,
     ScriptedBackend,
     SteppedClock,
@@ -69,6 +70,7 @@ class Oracle:
     intake: Intake
     runner: Runner
     settler: Settler
+    illustrator: NamingIllustrator
     nonce: int = 0
 
     async def ask(
@@ -144,7 +146,7 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
             confirmations=1, items=16, in_flight=2, replace_after=60.0, posting_time=2.5, cost_ratio=1000.0,
             wall=clock.now,
         )  # fmt: skip
-        upstream = Bell()
+        upstream, illustrator = Bell(), NamingIllustrator()
         wishes = DirectoryWishes(tmp_path / "wishes")
         intake = Intake(
             store=store, content=content, inspector=PrefixInspector(), spool=spool, models=catalogue, worth=worth,
@@ -152,11 +154,11 @@ async def build(tmp_path: Path) -> AsyncIterator[Build]:
             concurrency=8, max_bytes=1000, timeout=5.0, margin=5.0,
         )  # fmt: skip
         runner = Runner(
-            store=store, backend=backend, content=content, spool=spool, models=catalogue, wishes=wishes, clock=clock,
-            bell=Bell(), downstream=settler.bell, upstream=upstream, coming=lambda: intake.coming,
-            limits=BatchLimits(linger=0.0), timeout=60.0, margin=5.0, max_attempts=3,
+            store=store, backend=backend, content=content, illustrator=illustrator, spool=spool, models=catalogue,
+            wishes=wishes, clock=clock, bell=Bell(), downstream=settler.bell, upstream=upstream,
+            coming=lambda: intake.coming, limits=BatchLimits(linger=0.0), timeout=60.0, margin=5.0, max_attempts=3,
         )  # fmt: skip
-        oracle = Oracle(store, chain, content, backend, spool, clock, intake, runner, settler)
+        oracle = Oracle(store, chain, content, backend, spool, clock, intake, runner, settler, illustrator)
         built.append(oracle)
         return oracle
 
@@ -180,6 +182,20 @@ async def test_given_a_picture_when_the_pipeline_runs_then_the_pinned_result_and
     assert document["input"]["cid"] == cid_of(b"picture one").text
     assert document["request"] == "0x" + request_id.hex()
     assert ClassificationAnswer.decode(posted.answer).entries[0].class_index == 7
+    drawing = document["files"]["labels"]
+    assert json.loads(oracle.content.files[Cid.parse(drawing["cid"])]) == document["labels"]
+
+
+async def test_given_results_that_cannot_be_drawn_when_the_pipeline_runs_then_they_are_posted_without(
+    build: Build,
+) -> None:
+    oracle = build()
+    oracle.illustrator.broken = True
+    request_id = await oracle.ask(b"picture one")
+    await oracle.run()
+    posted = oracle.chain.final[request_id]
+    assert posted.result_cid is not None
+    assert json.loads(oracle.content.files[posted.result_cid])["files"] == {}
 
 
 async def test_given_forty_pictures_when_the_pipeline_runs_then_every_one_is_answered_once(build: Build) -> None:

@@ -32,6 +32,7 @@ from oracle.domain import (
     TaskResult,
 )
 from oracle.errors import BudgetExhausted, MalformedResult, ModelUnservable, NoOffers, WorkerLost
+from oracle.manifests import TASKS
 from oracle.market import GLM, Provider, Verdict, Work, to_glm
 from oracle.ports import ProviderLedger
 from oracle.telemetry import logger
@@ -199,7 +200,7 @@ class GolemBackend:
         """What can run here, and how much at once."""
         return Capabilities(
             backend="golem",
-            tasks=frozenset({"classification"}),
+            tasks=TASKS,
             engines=frozenset({"keras"}),
             slots=self._terms.workers,
             max_inputs=MAX_INPUTS,
