@@ -106,7 +106,7 @@ clean: ## remove what the targets made, environments included; keys, deployments
 	  if [ -e $$kept ]; then echo "kept $$kept; delete it yourself if you are sure"; fi; done
 
 ##@ Measurements (figures, and one line of JSON last)
-.PHONY: bench-pipeline bench-gas bench-golem bench-batching bench-models
+.PHONY: bench-pipeline bench-gas bench-golem bench-batching bench-models eval-models
 bench-gas: setup ## gas of each transaction of the coordinator, beside others'
 	@$(BIN)/python -m tests.benchmarks.gas
 
@@ -118,6 +118,9 @@ bench-batching: setup ## when batches start: latency and cost beside a fixed sch
 
 bench-models: setup ## engines side by side: pictures a second, cold start, memory, differences
 	@$(BIN)/python -m tests.benchmarks.models
+
+eval-models: setup ## the scores that manifests claim, measured again on unseen data
+	@$(BIN)/python -m tests.benchmarks.eval_models
 
 bench-pipeline: setup ## requests settled per second, overhead, memory
 	@$(BIN)/python -m tests.benchmarks.pipeline

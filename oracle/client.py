@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -93,8 +93,7 @@ class Outcome:
             return ""
         if "labels" in self.document:
             return str(self.document["labels"][0]["label"])
-        counted = Counter(str(segment["label"]) for segment in self.document["segments"])
-        return ", ".join(label if n == 1 else f"{n} x {label}" for label, n in counted.items()) or "nothing"
+        return tally(str(segment["label"]) for segment in self.document["segments"])
 
 
 class Client:
@@ -416,6 +415,12 @@ class Client:
             raise ContentCorrupt("the result document and the answer on-chain disagree", remedy="Do not trust either.")
         if not await self.reader.verify_result(request.request_id, cid, settled.answer):
             raise ContentCorrupt("the coordinator does not vouch for this result", remedy="Do not trust it.")
+
+
+def tally(labels: Iterable[str]) -> str:
+    """How many there are of each, the most frequent first: ``2 x star, circle``."""
+    counted = sorted(Counter(labels).items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(label if count == 1 else f"{count} x {label}" for label, count in counted) or "nothing"
 
 
 def _same_classes(answer: ClassificationAnswer, document: Mapping[str, Any]) -> bool:

@@ -12,9 +12,9 @@ from typing import Any
 from oracle.chain.account import AccountSender, Ask, digit_reading, digit_result_cid
 from oracle.chain.calls import CallReverted
 from oracle.chain.codec import quantity
-from oracle.client import Client, NotAnsweredYet, Outcome, connect
+from oracle.client import Client, NotAnsweredYet, Outcome, connect, tally
 from oracle.content.cid import name_block
-from oracle.devnet.pictures import MANIFEST, Digits, digits
+from oracle.devnet.pictures import MANIFEST, Digits, digits, scene
 from oracle.devnet.stack import PRICE, Stack
 from oracle.domain import CODEC_RAW, Cid, OnChainStatus
 from oracle.errors import SibylError
@@ -22,6 +22,7 @@ from oracle.market import to_glm
 from oracle.status import open_store
 
 DIGITS = 8
+SEGMENTER = "mask-rcnn-shapes"
 DEADLINE = 600  # seconds
 PATIENCE = 90.0  # seconds for every answer that can come to come
 SETTLING = 40.0  # seconds for the providers to be paid
@@ -81,7 +82,9 @@ async def run_demo(stack: Stack, progress: Callable[[str], None]) -> tuple[Digit
     async with connect(stack.settings) as client:
         started = time.monotonic()
         pictures = digits(DIGITS + 1)
-        progress(f"asking about {DIGITS + 1} digits ({pictures.source}) and three things that cannot be answered")
+        progress(
+            f"asking about {DIGITS + 1} digits ({pictures.source}), a scene and three things that cannot be answered"
+        )
         sent = await _ask_everything(stack, client, pictures)
         outcomes = await asyncio.gather(*(_await(client, one) for one in sent[:-1]))
         progress(
@@ -115,9 +118,11 @@ async def _ask_everything(stack: Stack, client: Client, pictures: Digits) -> lis
     model = (await client.model()).on_chain.model_id
     coordinator = client.reader.address
     *for_person, for_contract = pictures.items
+    shapes, seen = await client.model(SEGMENTER), await asyncio.to_thread(scene)
     not_a_picture = b"Whoever reads this as a picture sees more than Sibyl does.\n"
     abacus = json.loads(MANIFEST.read_text()) | {"name": "abacus", "engine": "abacus"}
-    files = [*(digit.png for digit in for_person), for_contract.png, not_a_picture, json.dumps(abacus).encode()]
+    files = [*(digit.png for digit in for_person), for_contract.png, not_a_picture, seen.png]
+    files.append(json.dumps(abacus).encode())
     cids = list(await client.content.add(files))
     publisher = AccountSender(client.rpc, stack.publisher, stack.settings.chain_id or 0)
     unservable = await publisher.publish_model(coordinator, cids[-1], PRICE)
@@ -145,14 +150,15 @@ async def _ask_everything(stack: Stack, client: Client, pictures: Digits) -> lis
             contract,
         )
     )
-    for what, model_id, name, cid in (
-        ("a text, not a picture", model, "mnist-cnn", cids[DIGITS + 1]),
-        ("a model nobody can run", unservable, "abacus", cids[0]),
-        ("a picture that is nowhere", model, "mnist-cnn", nowhere),
+    for what, model_id, name, cid, expected in (
+        ("a scene of shapes and digits", shapes.on_chain.model_id, SEGMENTER, cids[DIGITS + 2], tally(seen.things)),
+        ("a text, not a picture", model, "mnist-cnn", cids[DIGITS + 1], ""),
+        ("a model nobody can run", unservable, "abacus", cids[0], ""),
+        ("a picture that is nowhere", model, "mnist-cnn", nowhere, ""),
     ):
         at = time.monotonic()
         asked = await client.sender.request_inference(coordinator, Ask(model_id, cid, until))
-        sent.append(_Sent(what, name, asked.request_id, asked.gas_used, at))
+        sent.append(_Sent(what, name, asked.request_id, asked.gas_used, at, expected))
     return sent
 
 

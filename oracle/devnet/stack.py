@@ -27,7 +27,8 @@ from oracle.settings import DEPLOYMENT_FILE, Settings, load_local_settings, loca
 
 OWNER, OPERATOR, PUBLISHER, REQUESTER = range(4)  # development accounts
 PRICE = 10**14  # wei a prediction of the built-in model
-MODEL_FOLDER = Path(__file__).resolve().parents[2] / "provider_images" / "mnist"
+PROVIDER_IMAGES = Path(__file__).resolve().parents[2] / "provider_images"
+SHIPPED = ("mnist", "mask_rcnn")  # folders of the models whose weights are in the checkout; the first is the default
 READY_SECONDS = 60.0
 OURS = (sys.executable, "-P", "-m")  # -P: no file of the folder that the user stands in is imported
 
@@ -184,15 +185,15 @@ async def _golem(
 
 
 def provider_images(progress: Progress) -> list[str]:
-    """The descriptions of the provider images of the built-in models, built where they are missing.
+    """The descriptions of the provider images of the shipped models, built where they are missing.
 
     Raises ConfigurationError.
     """
     from provider_images.builder import BuilderError, build_image
 
     try:
-        progress("building the provider image (the first time half a minute)")
-        return [str(build_image("mnist").descriptor)]
+        progress("building the provider images (the first time half a minute)")
+        return [str(build_image(folder).descriptor) for folder in SHIPPED]
     except BuilderError as error:
         raise ConfigurationError(f"the provider image cannot be built: {error}", remedy=error.remedy) from error
 
@@ -270,21 +271,33 @@ async def _deploy_coordinator(rpc: Rpc, chain_id: int, cancel_window: int, progr
 
 
 async def _publish(rpc: Rpc, chain_id: int, coordinator: str, content: IpfsContentStore, progress: Progress) -> int:
-    """Pin the digit model's files, which another store may not have, and publish the manifest unless it is already."""
-    files = [(MODEL_FOLDER / name).read_bytes() for name in ("weights.npz", "manifest.json")]
-    weights, manifest = await content.add(files)
-    stated = read_manifest(files[1]).weights_cid
-    if weights != stated:
-        raise ConfigurationError(
-            f"the digit model's weights have the CID {weights}, its manifest says {stated}",
-            remedy="Train it again with `sibyl train mnist`, or check out the shipped files.",
-        )
-    for model in await CoordinatorReader(rpc, coordinator, chain_id).models():
-        if model.manifest_cid == manifest:
-            return model.model_id
-    progress("publishing the digit model: weights and manifest to IPFS, the manifest's CID on-chain")
-    publisher = AccountSender(rpc, dev_account(PUBLISHER), chain_id)
-    return await publisher.publish_model(coordinator, manifest, PRICE)
+    """Pin the shipped models' files, which another store may not have, and publish the manifests that are not yet.
+
+    The number of the default model.
+    """
+    numbers = []
+    for folder in SHIPPED:
+        files = shipped_files(folder)
+        weights, manifest = await content.add(files)
+        stated = read_manifest(files[1])
+        if weights != stated.weights_cid:
+            raise ConfigurationError(
+                f"the weights of {stated.name} have the CID {weights}, its manifest says {stated.weights_cid}",
+                remedy="Train it again, or check out the shipped files.",
+            )
+        known = await CoordinatorReader(rpc, coordinator, chain_id).models()
+        number = next((model.model_id for model in known if model.manifest_cid == manifest), None)
+        if number is None:
+            progress(f"publishing {stated.name}: weights and manifest to IPFS, the manifest's CID on-chain")
+            publisher = AccountSender(rpc, dev_account(PUBLISHER), chain_id)
+            number = await publisher.publish_model(coordinator, manifest, PRICE)
+        numbers.append(number)
+    return numbers[0]
+
+
+def shipped_files(folder: str) -> list[bytes]:
+    """Weights and manifest of a model that ships with Sibyl."""
+    return [(PROVIDER_IMAGES / folder / name).read_bytes() for name in ("weights.npz", "manifest.json")]
 
 
 def _set_aside(data_dir: Path, progress: Progress) -> None:

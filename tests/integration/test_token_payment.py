@@ -21,7 +21,7 @@ from oracle.content.ipfs import IpfsContentStore
 from oracle.devnet.chain import Anvil
 from oracle.devnet.ipfs import DevnetIpfs
 from oracle.devnet.pictures import digits
-from oracle.devnet.stack import MODEL_FOLDER
+from oracle.devnet.stack import shipped_files
 from oracle.domain import Cid, OnChainStatus, RequestSeen
 from oracle.service import oracle
 from oracle.settings import Settings
@@ -96,7 +96,7 @@ async def market(tmp_path: Path, token_code: bytes) -> AsyncIterator[Market]:
         owner, operator, publisher, person = (
             AccountSender(rpc, account, anvil.chain_id) for account in anvil.accounts[:4]
         )
-        files = [(MODEL_FOLDER / name).read_bytes() for name in ("weights.npz", "manifest.json")]
+        files = shipped_files("mnist")
         _, manifest = await content.add(files)
         deployed = await owner.deploy_coordinator(operators=[operator.address])
         tokens, models = [], []
