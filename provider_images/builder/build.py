@@ -72,7 +72,7 @@ def _build(recipe: Recipe, out: Path) -> BuiltImage:
         append_trailer(unfinished, container_config(recipe.volumes))
         image = BuiltImage(
             path=target.absolute(),
-            family=recipe.family,
+            family=recipe.served(),
             sha3_224=digest_file(unfinished, "sha3_224"),
             bytes=unfinished.stat().st_size,
             volumes=recipe.volumes,

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from provider_images.builder.errors import BuilderError
 from provider_images.builder.places import LOCK, ROOT
@@ -56,6 +57,11 @@ class Recipe:
             found |= matches
         return sorted(found)
 
+    def served(self, root: Path = ROOT) -> str:
+        """The family of the model inside, as manifests name it; the folder's own name where there is none."""
+        manifests = [path for path in self.source_files(root) if path.name == "manifest.json"]
+        return str(_read(root / manifests[0])["family"]) if manifests else self.family
+
     def weights(self, root: Path = ROOT) -> dict[str, Path]:
         """The weights among the files by their sha256. Raises BuilderError when a manifest names others."""
         files = self.source_files(root)
@@ -65,7 +71,12 @@ class Recipe:
             if manifest.name != "manifest.json" or weights not in files:
                 continue
             digest = hashlib.sha256((root / weights).read_bytes()).hexdigest()
-            if json.loads((root / manifest).read_text(encoding="utf-8"))["weights"]["sha256"] != digest:
+            if _read(root / manifest)["weights"]["sha256"] != digest:
                 raise BuilderError(f"{manifest} names other weights than {weights}", remedy="Train it again.")
             found[digest] = weights
         return found
+
+
+def _read(manifest: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+    return document
