@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oracle import cli_money, render
+from oracle import cli_models, cli_money, render
 from oracle.console import AsJson, DataDir, RequestId, complain, fail, identifier, note, run
 from oracle.errors import SibylError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 train_app = typer.Typer(help="Train the models that ship with Sibyl.", no_args_is_help=True)
+app.add_typer(cli_models.app, name="models")
 app.add_typer(train_app, name="train")
 
 
@@ -270,40 +271,6 @@ def status(
                 typer.echo(f"  {key:10} {count}")
         else:
             typer.echo(f"{name.replace('_', ' '):12} {render.plain(value)}")
-
-
-@app.command()
-def models(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """The models that the coordinator's registry holds, with their prices."""
-    from oracle.client import connect
-    from oracle.settings import load_settings
-
-    async def work() -> list[dict[str, Any]]:
-        async with connect(load_settings(data_dir)) as client:
-            return [
-                {
-                    "id": model.on_chain.model_id,
-                    "name": model.name,
-                    "task": model.manifest.task if model.manifest else None,
-                    "price_wei" if model.on_chain.token is None else "price": model.on_chain.price,
-                    "token": model.on_chain.token,
-                    "active": model.on_chain.active,
-                    "manifest": model.on_chain.manifest_cid.text,
-                    "problem": model.problem,
-                }
-                for model in await client.models()
-            ]
-
-    listed = run(work())
-    if as_json:
-        typer.echo(json.dumps(listed))
-        return
-    if not listed:
-        typer.echo("The registry holds no model yet.")
-    for model in listed:
-        state = render.plain(model["problem"]) or ("" if model["active"] else "paused by its publisher")
-        price = render.money(model.get("price_wei", model.get("price")), model["token"])
-        typer.echo(f"{model['id']:>4}  {model['name']:16} {model['task'] or '?':15} {price:>14}  {state}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import ipfshttpclient
 from ipfshttpclient import exceptions
@@ -51,6 +51,13 @@ class _Client(ipfshttpclient.Client):  # type: ignore[misc]
     def transport(self) -> Transport:
         """The backend whose leash and budget bound the next call."""
         return self._client
+
+
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most so many bytes; none at the end."""
 
 
 class _Upload:
@@ -340,7 +347,7 @@ class IpfsContentStore:
         )
 
 
-def file_cid(file: BinaryIO, leash: Leash | None = None) -> Cid:
+def file_cid(file: Readable, leash: Leash | None = None) -> Cid:
     """The CID that ``add`` gives the rest of an open file, read piece by piece. Raises TimeoutError and OSError."""
     builder = FileBuilder()
 

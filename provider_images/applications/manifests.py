@@ -11,14 +11,31 @@ from provider_images.applications.table import Application, applications
 from provider_images.vit import model as vit
 
 _CROP = 0.875
-_APACHE = "Apache-2.0"
+
+# Of the weights, by module of keras.applications, as Keras stated them itself, model by model, in its documentation
+# of version 2 (https://github.com/keras-team/keras, docs/templates/applications.md); the present page,
+# https://keras.io/api/applications/, says nothing of licences.
+_APACHE = "Apache-2.0, as Keras states (of https://github.com/tensorflow/models)"
+_OXFORD = "CC BY 4.0, as Keras states (Visual Geometry Group, Oxford: https://www.robots.ox.ac.uk/~vgg/research/very_deep/)"
 _LICENCES = {
-    "convnext": "MIT (Meta Platforms), converted by Keras",
-    "densenet": "BSD-3-Clause (Zhuang Liu), converted by Keras",
-    "resnet": "MIT (Kaiming He), converted by Keras",
-    "vgg16": "CC BY 4.0 (Visual Geometry Group, Oxford), converted by Keras",
-    "vgg19": "CC BY 4.0 (Visual Geometry Group, Oxford), converted by Keras",
+    "densenet": "BSD-3-Clause, as Keras states (Zhuang Liu: https://github.com/liuzhuang13/DenseNet)",
+    "inception_resnet_v2": _APACHE,
+    "inception_v3": _APACHE,
+    "mobilenet": _APACHE,
+    "mobilenet_v2": _APACHE,
+    "nasnet": _APACHE,
+    "resnet": "MIT, as Keras states (Kaiming He: https://github.com/KaimingHe/deep-residual-networks)",
+    "resnet_v2": "BSD, as Keras states (Facebook: https://github.com/facebook/fb.resnet.torch)",
+    "vgg16": _OXFORD,
+    "vgg19": _OXFORD,
+    "xception": "MIT, as Keras states (trained by its author)",
+    # Keras says that the parameters come from there (the docstring of its functions), and the README there that the
+    # project, whose models it lists, is released under the MIT licence.
+    "convnext": "MIT, as their origin states (Meta: https://github.com/facebookresearch/ConvNeXt); not stated by Keras",
 }
+_UNSTATED = "not stated by the publisher: see https://keras.io/api/applications/"
+# The model card: https://huggingface.co/google/vit-base-patch16-224
+_VIT_LICENCE = "Apache-2.0 (Google: https://huggingface.co/google/vit-base-patch16-224)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +81,7 @@ def _application(found: Application) -> dict[str, Any]:
     return {
         "description": f"Names what a photo shows, one of ImageNet's 1000 classes: {found.function} of Keras.",
         "input": declared | ({"range": [0, 255]} if found.mode == "range" else {}),
-        "licence": _LICENCES.get(found.module, _APACHE),
+        "licence": _LICENCES.get(found.module, _UNSTATED),
         "resources": {"memory_mb": _memory(found.parameters), "parameters": found.parameters},
         "training": {"data": "ImageNet ILSVRC 2012", "source": found.url},
     }
@@ -74,7 +91,7 @@ def _vit() -> dict[str, Any]:
     return {
         "description": "Names what a photo shows, one of ImageNet's 1000 classes: ViT-B/16, the vision transformer.",
         "input": _input(vit.SIZE, "tf", "rgb") | {"fit": "stretch", "resize": "bilinear"},
-        "licence": _APACHE,
+        "licence": _VIT_LICENCE,
         "resources": {"memory_mb": _memory(vit.PARAMETERS), "parameters": vit.PARAMETERS},
         "training": {"data": "ImageNet-21k, then ImageNet ILSVRC 2012", "source": vit.WEIGHTS},
     }
