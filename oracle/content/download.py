@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,9 +52,7 @@ async def download(url: str, target: Path, *, limit: int, patience: Patience, wa
             ) as session,
             session.get(url, max_redirects=_MOST_REDIRECTS) as response,
         ):
-            hops = [str(hop.url) for hop in (*response.history, response)]
-            if url.startswith("https://") and not all(hop.startswith("https://") for hop in hops):
-                raise ContentUnavailable(f"{url} leads to an address that is not https")
+            check_hops(url, [str(hop.url) for hop in (*response.history, response)])
             if response.status != 200:
                 raise ContentUnavailable(f"{url} answers {response.status} {response.reason or ''}".rstrip())
             _check_size(url, response.content_length, limit, target)
@@ -65,6 +63,12 @@ async def download(url: str, target: Path, *, limit: int, patience: Patience, wa
         raise ContentUnavailable(f"{url} is too slow, or does not answer") from error
     except (aiohttp.ClientError, ValueError) as error:
         raise ContentUnavailable(f"{url} cannot be reached: {error}") from error
+
+
+def check_hops(url: str, hops: Sequence[str]) -> None:
+    """Raises ContentUnavailable when a way that begins with https leads through an address without."""
+    if url.startswith("https://") and not all(hop.startswith("https://") for hop in hops):
+        raise ContentUnavailable(f"{url} leads to an address that is not https")
 
 
 def _check_size(url: str, size: int | None, limit: int, target: Path) -> None:
@@ -94,4 +98,4 @@ async def _save(response: ClientResponse, target: Path, limit: int, watch: Watch
     return held
 
 
-__all__ = ["PATIENCE", "Patience", "Watch", "download"]
+__all__ = ["PATIENCE", "Patience", "Watch", "check_hops", "download"]

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from oracle.catalogue import (
     family_of,
     is_pulled,
 )
+from oracle.content.download import check_hops
 from oracle.content.unixfs import cid_of
 from oracle.devnet.locked import locked
 from oracle.domain import Cid, OnChainModel
@@ -147,6 +149,14 @@ async def test_given_a_web_page_when_no_digest_is_stated_then_it_is_not_taken_fo
     with pytest.raises(WeightsRefused, match="safetensors"):
         await Bench().bring(tmp_path, replace(family(""), format="safetensors"))
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_given_an_https_address_when_it_leads_to_one_without_then_it_is_refused() -> None:
+    check_hops("https://a.example/x", ["https://a.example/x", "https://b.example/y"])
+    check_hops("http://127.0.0.1/x", ["http://127.0.0.1/x", "http://127.0.0.1/y"])
+    for hops in (["https://a.example/x", "http://b.example/y"], ["http://b.example/y", "https://a.example/z"]):
+        with pytest.raises(ContentUnavailable, match="https"):
+            check_hops("https://a.example/x", hops)
 
 
 async def test_given_a_file_when_pulled_from_it_then_it_is_checked_and_copied_and_nothing_is_fetched(
@@ -401,20 +411,27 @@ def test_given_ether_below_a_gwei_when_priced_then_it_is_refused_before_anything
         publishing.check_price(10**9 + 1, None)
 
 
-async def test_given_a_trial_that_takes_long_when_interrupted_then_nobody_waits_for_its_end() -> None:
+def test_given_a_trial_that_takes_long_when_interrupted_then_nobody_waits_for_its_end() -> None:
     began, end = threading.Event(), threading.Event()
 
-    def work() -> int:
+    def work() -> bool:
         began.set()
-        end.wait(10)
-        return 7
+        return end.wait(10)
 
-    waiting = asyncio.create_task(publishing._beside(work))
-    assert await asyncio.to_thread(began.wait, 5)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(waiting, 1)
+    async def interrupted() -> None:
+        waiting = asyncio.create_task(publishing._beside(work))
+        assert await asyncio.to_thread(began.wait, 5)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    started = time.monotonic()
+    asyncio.run(interrupted())
+    assert time.monotonic() - started < 5
     end.set()
+
+
+async def test_given_work_beside_when_it_ends_then_its_result_or_error_is_that_of_the_wait() -> None:
     assert await publishing._beside(lambda: 8) == 8
     with pytest.raises(ZeroDivisionError):
         await publishing._beside(lambda: 1 // 0)
