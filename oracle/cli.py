@@ -231,12 +231,19 @@ def result(
             facts = {"request": "0x" + wanted.hex(), **render.outcome_facts(outcome)}
             if outcome.raw:
                 out.mkdir(parents=True, exist_ok=True)
-                file = out / f"{wanted.hex()[:12]}.result.json"
-                file.write_bytes(outcome.raw)
-                facts["files"] = [str(file)]
+                files = {"result.json": outcome.raw}
+                try:
+                    files |= {f"{name}.png": data for name, data in (await client.files(outcome)).items()}
+                except SibylError as error:
+                    complain(error)  # the answer itself is here
+                facts["saved"] = []
+                for name, data in files.items():
+                    file = out / f"{wanted.hex()[:12]}.{name}"
+                    file.write_bytes(data)
+                    facts["saved"].append(str(file))
             if not as_json:
                 render.show(outcome)
-                for file_name in facts.get("files", []):
+                for file_name in facts.get("saved", []):
                     typer.echo(f"  saved     {file_name}")
             return facts
 
