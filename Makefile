@@ -72,6 +72,7 @@ setup: $(PYTHON_READY) $(NODE_READY) ## make the environments and nothing else
 
 images: $(PYTHON_READY) ## the provider images, from packages, into build/images
 	@$(BIN)/python -m provider_images.builder mnist
+	@$(BIN)/python -m provider_images.builder mask_rcnn
 
 up: setup ## everything on one machine until Ctrl-C
 	@$(BIN)/sibyl up

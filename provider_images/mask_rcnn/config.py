@@ -11,7 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from provider_images.mask_rcnn import geometry, scenes
+from provider_images.mask_rcnn import geometry
+
+SHAPES = ("circle", "square", "triangle", "star")
+SMALL_LABELS = (*SHAPES, *(str(digit) for digit in range(10)))
+"""What the small one finds: class 1 is the first, for 0 is the ground."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ COCO = Config(
 )  # fmt: skip
 
 SMALL = Config(
-    backbone="small", classes=1 + len(scenes.LABELS), side=scenes.SIDE, shorter=scenes.SIDE, mean=(128, 128, 128),
+    backbone="small", classes=1 + len(SMALL_LABELS), side=128, shorter=128, mean=(128, 128, 128),
     spread=64.0, edge=0, strides=(4, 8, 16), anchors=(24, 40, 64), ratios=(0.4, 0.8, 1.6),
     channels=96, rpn_channels=96, box_channels=320, mask_channels=64,
     box_levels=3, box_side=48, mask_stride=2, mask_crop=28,
@@ -61,6 +65,8 @@ SMALL = Config(
 )  # fmt: skip
 
 COCO_PARAMETERS = 64_158_584
+SMALL_STEM = 32  # channels of the small backbone's first map
+SMALL_STAGES = ((1, 32), (2, 64), (3, 128), (4, 224))  # and of its stages, two blocks each
 BOX_CROP = 7
 MASK = 28
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from provider_images.mask_rcnn.config import COCO, COCO_PARAMETERS, SMALL, Config
-from provider_images.mask_rcnn.scenes import LABELS
+from provider_images.mask_rcnn.config import COCO, COCO_PARAMETERS, SMALL, SMALL_LABELS, Config
 from provider_images.runtime.spec import INSTANCES, SCHEMA
 
 HERE = Path(__file__).parent
@@ -29,7 +28,7 @@ def coco_labels() -> list[str]:
 def small_manifest(weights: bytes, *, parameters: int, training: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest of our own model with these weights. Raises ValueError when they are too large for one IPFS node."""
     return {
-        **_manifest("mask-rcnn-small", SMALL, list(LABELS)),
+        **_manifest("mask-rcnn-small", SMALL, list(SMALL_LABELS)),
         "name": "mask-rcnn-shapes",
         "description": "Finds shapes and handwritten digits and says which pixels are theirs.",
         "licence": "MIT",

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from provider_images.mask_rcnn.config import BOX_CROP, MASK, SMALL, Config
+from provider_images.mask_rcnn.config import BOX_CROP, MASK, SMALL, SMALL_STAGES, SMALL_STEM, Config
 
 
 class MaskRCNN:
@@ -108,9 +108,9 @@ class MaskRCNN:
             x = layers.Conv2D(width, size, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
             return self.norm(x, f"{name}_bn")
 
-        x = layers.ReLU()(conv(picture, "stem", 32, stride=2))
+        x = layers.ReLU()(conv(picture, "stem", SMALL_STEM, stride=2))
         stages = []
-        for stage, width in ((1, 32), (2, 64), (3, 128), (4, 224)):
+        for stage, width in SMALL_STAGES:
             for i, letter in enumerate("ab"):
                 stride = 2 if i == 0 and stage > 1 else 1
                 name = f"stage{stage}{letter}"

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from provider_images.mask_rcnn.config import SHAPES as SHAPES
+from provider_images.mask_rcnn.config import SMALL, SMALL_LABELS
+
 Generator = np.random.Generator
 
-SIDE = 128  # pixels
+SIDE = SMALL.side  # pixels
+LABELS = SMALL_LABELS
 OBJECTS = 6  # at most
-SHAPES = ("circle", "square", "triangle", "star")
-LABELS = (*SHAPES, *(str(digit) for digit in range(10)))  # class 1 is the first: 0 is the ground
 SHAPE_SIZES, DIGIT_SIZES = (20, 58), (22, 46)  # pixels, the longer side
 
 _VISIBLE = 0.5  # of each object, at least

@@ -65,6 +65,20 @@ def load_keras(spec: ModelSpec, weights: Path, engine: str) -> MaskSegmenter:
     return MaskSegmenter(compiled(model), spec, engine)
 
 
+def load_numpy(spec: ModelSpec, weights: Path, engine: str) -> MaskSegmenter:
+    """The small model in plain numpy; answers differ from TensorFlow's by rounding. Raises ModelError."""
+    from provider_images.mask_rcnn import forward
+
+    _check(spec)
+    if spec.family != "mask-rcnn-small":
+        raise ModelError(f"family: {spec.family!r} needs TensorFlow, which is not installed here")
+    try:
+        arrays = read_weights(weights.read_bytes(), list(forward.shapes().values()))
+    except (WeightsError, OSError) as error:
+        raise ModelError(f"weights: {error}") from error
+    return MaskSegmenter(forward.networks(arrays), spec, engine)
+
+
 def compiled(model: Any) -> Networks:
     """The networks of a ``model.MaskRCNN`` as graphs of TensorFlow, each traced once, for pictures of every size."""
     import tensorflow as tf

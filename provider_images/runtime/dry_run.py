@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from provider_images.runtime.engines import ModelError
-from provider_images.runtime.job import JOB_FILE, RESULT_FILE, Job, JobError, JobInput, JobModel, JobResult
+from provider_images.runtime.job import JOB_FILE, RESULT_FILE, ItemOutput, Job, JobError, JobInput, JobModel, JobResult
 from provider_images.runtime.spec import ModelSpec, SpecError
 
 _SIDE = 512  # pixels of the pictures that are tried
@@ -25,7 +25,10 @@ _SIDE = 512  # pixels of the pictures that are tried
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What came of it: the engine, seconds for all pictures, and (label, probability) pairs of each, best first."""
+    """What came of it: the engine, seconds for all pictures, and (label, score) pairs of each, best first.
+
+    The pairs of a segmentation are its segments, of which a picture may have none.
+    """
 
     engine: str
     decode_seconds: float
@@ -45,7 +48,7 @@ def dry_run(
     """Load a model as a provider would and have it answer pictures (at most 16; three made ones where none are given).
 
     Raises ModelError with the reason: an unknown field, weights of another sha256, a file that is not accepted, shapes
-    that are not the manifest's, answers that are no distribution, more memory or time than allowed.
+    that are not the manifest's, answers that are no distribution or no segments, more memory or time than allowed.
     """
     try:
         ModelSpec.from_manifest(manifest)
@@ -67,8 +70,12 @@ def dry_run(
         engine=result.engine,
         decode_seconds=result.decode_seconds,
         inference_seconds=result.inference_seconds,
-        answers=tuple(tuple((labels[index], score) for index, score in item.labels) for item in result.items),
+        answers=tuple(tuple((labels[index], score) for index, score in _scores(item)) for item in result.items),
     )
+
+
+def _scores(item: ItemOutput) -> tuple[tuple[int, float], ...]:
+    return item.labels or tuple((segment.index, segment.score) for segment in item.segments)
 
 
 def _job(folder: Path, manifest: Mapping[str, Any], weights: Path, pictures: Sequence[bytes], seconds: int) -> Job:

@@ -16,19 +16,24 @@ Array = NDArray[np.float32]
 _EPSILON = 1e-3  # what Keras adds to a variance
 
 
-def fold(kernel: Array, normalisation: Sequence[Array]) -> tuple[Array, Array]:
-    """A kernel (..., o) without bias and the batch normalisation after it, as one kernel and one bias (o).
+def fold(kernel: Array, normalisation: Sequence[Array], *, bias: Array | None = None) -> tuple[Array, Array]:
+    """A kernel (..., o), with its bias (o) or without, and the batch normalisation after it, as one kernel and bias.
 
     ``normalisation`` is gamma, beta, mean and variance, (o) each. Float64 within, so that folding costs no accuracy.
     """
     gamma, beta, mean, variance = (array.astype(np.float64) for array in normalisation)
     scale = gamma / np.sqrt(variance + _EPSILON)
-    return (kernel * scale).astype(np.float32), (beta - mean * scale).astype(np.float32)
+    shift = mean if bias is None else mean - bias
+    return (kernel * scale).astype(np.float32), (beta - shift * scale).astype(np.float32)
 
 
 def convolve(picture: Array, kernel: Array, bias: Array, *, stride: int = 1) -> Array:
     """A convolution with TensorFlow's "same" padding: (h, w, i) by (k, k, i, o) gives (h', w', o), h' = h / stride."""
     size, channels = kernel.shape[0], kernel.shape[3]
+    if size == 1:
+        pixels = picture[::stride, ::stride]
+        flat: Array = pixels.reshape(-1, pixels.shape[2]) @ kernel[0, 0] + bias
+        return flat.reshape(*pixels.shape[:2], channels)
     padded = np.pad(picture, (*(_same(side, size, stride) for side in picture.shape[:2]), (0, 0)))
     depth = picture.shape[2]
     # A window's row is one run of k * i floats, which copies much faster than k runs of i would.
@@ -44,6 +49,11 @@ def _same(side: int, size: int, stride: int) -> tuple[int, int]:
     """How many zeros go before and behind a side; the odd one goes behind."""
     missing = max(0, (-(-side // stride) - 1) * stride + size - side)
     return missing // 2, missing - missing // 2
+
+
+def enlarge(picture: Array) -> Array:
+    """Each pixel as four: (h, w, c) gives (2h, 2w, c)."""
+    return picture.repeat(2, axis=0).repeat(2, axis=1)
 
 
 def pool_by_channel(picture: Array, kernel: Array) -> Array:

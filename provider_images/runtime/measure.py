@@ -25,7 +25,8 @@ _SIDE = 280  # pixels of the drawn picture
 def measure(shelf: ModelShelf, *, began: float) -> dict[str, Any]:
     """Engine, AVX, processors, seconds from ``began`` (monotonic) to a loaded model, and pictures a second.
 
-    The last is of whole batches, decoding included; 0.0 in an image without a model. Raises ModelError.
+    The last is of whole batches, or of single pictures where a model takes them one by one, decoding included; 0.0 in
+    an image without a model. Raises ModelError.
     """
     model = _built_in(shelf)
     loaded = time.monotonic()
@@ -48,6 +49,7 @@ def has_avx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _built_in(shelf: ModelShelf) -> Classifier | Segmenter | None:
+    """The first family, in the order of ``FAMILIES``, that lies here with its weights: an image may hold but one."""
     for package in dict.fromkeys(FAMILIES.values()):
         found = importlib.util.find_spec(package)
         for folder in (found and found.submodule_search_locations) or ():
@@ -61,10 +63,10 @@ def _built_in(shelf: ModelShelf) -> Classifier | Segmenter | None:
 def _speed(model: Classifier | Segmenter) -> float:
     picture = _picture()
     began, pictures = time.perf_counter(), 0
-    batch = {str(i): picture for i in range(BATCH)}
+    batch = {str(i): picture for i in range(1 if isinstance(model, Segmenter) else BATCH)}
     while (passed := time.perf_counter() - began) < _SECONDS:
         answer_all(model, batch, max_pixels=_SIDE**2)
-        pictures += BATCH
+        pictures += len(batch)
     return pictures / passed
 
 

@@ -54,9 +54,10 @@ class Segment:
         runs = decode_runs(counts, f"{field}.mask")
         if sum(runs) != width * height:
             raise JobError(f"{field}.mask: {sum(runs)} pixels for a picture of {width} x {height}")
-        top, left, bottom, right = found.pixel_box
-        if not 0 < area_of(runs) <= (bottom - top) * (right - left):
-            raise JobError(f"{field}.mask: {area_of(runs)} pixels do not fit into its box")
+        if not area_of(runs):
+            raise JobError(f"{field}.mask: it has no pixels")
+        if not _within(runs, found.pixel_box, height):
+            raise JobError(f"{field}.mask: pixels outside of its box")
         return found
 
     def to_list(self) -> list[Any]:
@@ -73,6 +74,21 @@ class Segment:
         """The box in whole pixels, none of its own left out: y1, x1, y2, x2."""
         y1, x1, y2, x2 = self.box
         return math.floor(y1), math.floor(x1), math.ceil(y2), math.ceil(x2)
+
+
+def _within(runs: Sequence[int], box: tuple[int, int, int, int], height: int) -> bool:
+    """Whether all pixels inside lie in a box of whole pixels, in a picture of this height."""
+    top, left, bottom, right = box
+    place = 0
+    for i, run in enumerate(runs):
+        if i % 2:
+            (column, row), (last_column, last_row) = divmod(place, height), divmod(place + run - 1, height)
+            # A run that goes on in the next column has the lowest pixel of one and the uppermost of another.
+            whole = column == last_column or (top == 0 and bottom == height)
+            if not (whole and left <= column and last_column < right and top <= row and last_row < bottom):
+                return False
+        place += run
+    return True
 
 
 def segments_from(value: object, field: str, *, classes: int, width: int, height: int) -> tuple[Segment, ...]:
