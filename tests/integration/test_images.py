@@ -1,4 +1,4 @@
-"""The MNIST image as it is shipped: built twice, looked into, and run as a root file system in its own namespaces."""
+"""The images as they are shipped: built twice, looked into, and run as root file systems in their own namespaces."""
 
 from __future__ import annotations
 
@@ -13,22 +13,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from provider_images.builder import BuilderError, BuiltImage, HostUnsupported, build_image, unpack
 from provider_images.builder.gvmi import read_trailer
 from provider_images.builder.rootfs import CONTENTS, SITE
 from provider_images.builder.squashfs import list_squashfs
+from provider_images.mask_rcnn.scenes import SHAPES, scene
 from provider_images.mnist.draw import draw_digit
 from provider_images.runtime.job import Job, JobInput, JobModel, JobResult
+from provider_images.runtime.masks import decode_mask
 from provider_images.runtime.task import pack_task
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
-MANIFEST = json.loads((Path(__file__).parents[2] / "provider_images/mnist/manifest.json").read_text())
+FAMILIES = Path(__file__).parents[2] / "provider_images"
+MANIFEST = json.loads((FAMILIES / "mnist/manifest.json").read_text())
+SEGMENTING = json.loads((FAMILIES / "mask_rcnn/manifest.json").read_text())
 
 # Namespaces of its own, as root or as nobody: mounts, network, host name. Within, a root file system as a provider's
 # virtual machine has it.
@@ -162,22 +170,33 @@ class Inside:
             target = io.BytesIO()
             draw_digit(digit, 3_000_000, style=style).save(target, "PNG")  # type: ignore[arg-type]
             files[f"{digit}.png"] = target.getvalue()
-        weights = image.weights[MANIFEST["weights"]["sha256"]]
+        return self.pack(image, MANIFEST, name, files)
+
+    def pack(self, image: BuiltImage, manifest: dict[str, Any], name: str, files: dict[str, bytes]) -> Job:
+        weights = image.weights[manifest["weights"]["sha256"]]
         inputs = tuple(JobInput(key, "cid", key, len(data)) for key, data in files.items())
-        job = Job(name, JobModel("cid", MANIFEST, weights), inputs, 10**7, 30)
+        job = Job(name, JobModel("cid", manifest, weights), inputs, 10**7, 30)
         (self.work / f"{name}.tar").write_bytes(pack_task({"job.json": job.to_json().encode(), **files}))
         return job
 
 
 @pytest.fixture
 def inside(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
+    with entering(root, tmp_path_factory.mktemp("w")) as entered:
+        yield entered
+
+
+@contextmanager
+def entering(root: Path, work: Path) -> Iterator[Inside]:
     probe = subprocess.run([*NAMESPACES, "true"], capture_output=True, text=True, check=False)
     if sys.platform != "linux" or probe.returncode != 0:
         pytest.skip(f"this machine gives us no namespaces of our own: {probe.stderr.strip()}")
-    entered = Inside(root, tmp_path_factory.mktemp("w"))
-    yield entered
-    if (entered.work / ".resident" / "socket").exists():
-        entered.resident.kill()
+    entered = Inside(root, work)
+    try:
+        yield entered
+    finally:
+        if (entered.work / ".resident" / "socket").exists():
+            entered.resident.kill()
 
 
 def test_start_and_run_inside_the_image(inside: Inside, image: BuiltImage) -> None:
@@ -200,6 +219,41 @@ def test_start_and_run_inside_the_image(inside: Inside, image: BuiltImage) -> No
         time.sleep(0.01)
     inside.runtime("run", "/golem/work/mnist.tar", "/golem/work/again.json")
     assert inside.resident != resident
+
+
+def test_the_image_of_mask_rcnn_finds_what_a_scene_shows(tmp_path: Path) -> None:
+    try:
+        image = build_image("mask_rcnn")
+    except HostUnsupported as error:
+        pytest.skip(str(error))
+    assert image.bytes < 33e6
+    assert image.family == SEGMENTING["family"]
+    unpack(image.path, tmp_path / "root")
+    digits = np.stack([np.asarray(draw_digit(i % 10, i // 10, style="mnist")) for i in range(20)])
+    scenes = [scene(digits, np.arange(20) % 10, 9, i) for i in range(6)]
+    files = {}
+    for i, one in enumerate(scenes):
+        target = io.BytesIO()
+        Image.fromarray(one.picture).save(target, "PNG")
+        files[f"{i}.png"] = target.getvalue()
+    (tmp_path / "w").mkdir()
+    with entering(tmp_path / "root", tmp_path / "w") as inside:
+        said = json.loads(inside.runtime("start"))
+        assert said["engine"].startswith("sibyl-numpy 1, numpy 2.")
+        assert said["images_per_second"] > 0.5
+        job = inside.pack(image, SEGMENTING, "scenes", files)
+        assert inside.runtime("run", "/golem/work/scenes.tar", "/golem/work/scenes.json") == ""
+        result = JobResult.from_json((inside.work / "scenes.json").read_text(), job)
+    overlaps = []
+    for one, item in zip(scenes, result.items, strict=True):
+        assert item.size == (128, 128)
+        masks = [(segment.index, decode_mask(segment.counts, 128, 128)) for segment in item.segments]
+        for i in np.flatnonzero((one.classes > 0) & (one.classes <= len(SHAPES))):
+            truth = one.owner == i + 1
+            same = [(m & truth).sum() / (m | truth).sum() for index, m in masks if index == one.classes[i] - 1]
+            overlaps.append(max(same, default=0.0))
+    assert len(overlaps) >= 6
+    assert np.mean(np.array(overlaps) > 0.8) > 0.8
 
 
 def test_nothing_outside_the_image_is_needed_or_reached(inside: Inside) -> None:

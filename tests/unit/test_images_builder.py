@@ -523,7 +523,7 @@ def test_the_command_says_how_large_the_image_is(
     assert f"({image.bytes} bytes)" in said
     assert f"sha3:{image.sha3_224}" in said
     assert main(["absent"]) == 1
-    assert "Name one of: mnist" in capsys.readouterr().err
+    assert "Name one of: mask_rcnn, mnist." in capsys.readouterr().err
 
 
 def test_the_builder_imports_nothing_of_the_oracle_and_no_engine() -> None:
