@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -22,7 +23,7 @@ from oracle.errors import ContentError, ContentTooLarge, MissingTool, SibylError
 from oracle.ports import ContentStore
 
 PACKAGES = Path(__file__).resolve().parents[1] / "provider_images"
-SHIPPED = ("mnist", "mask_rcnn")  # packages that hold weights and, once they can be published, a manifest
+SHIPPED = ("mnist", "mask_rcnn")  # packages that hold weights and their manifest
 MANIFEST = "manifest.json"
 LISTED = 3  # names that an error proposes
 CID_SECONDS = 7200.0  # for weights that other nodes of IPFS may have to bring
@@ -58,17 +59,38 @@ class Report(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file is: bytes, digests in hex, and the CID that ``ipfs add`` gives it."""
+
+    size: int
+    md5: str
+    sha256: str
+    cid: Cid
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
-    """One family: ``digest`` is its publisher's ("md5:...", "sha256:..." or nothing), ``template`` a manifest whose
-    weights are still to be filled in, unless they are ``shipped`` in this checkout.
+    """One family: ``digest`` is its publisher's ("md5:...", "sha256:..." or nothing), ``fill`` writes a manifest for
+    weights with a sha256, a size and a CID. Where weights are ``shipped`` in this checkout, the manifest is, too.
     """
 
     name: str
     url: str
     digest: str
     format: str
-    template: Mapping[str, Any]
+    fill: Callable[..., dict[str, Any]]
     shipped: Path | None = None
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """The manifest, without what only weights tell."""
+        return self.fill(sha256="", size=0, cid="")
+
+    def manifest(self, facts: FileFacts) -> bytes:
+        """The manifest of these weights. Raises OSError."""
+        if self.shipped is not None:
+            return self.shipped.with_name(MANIFEST).read_bytes()
+        return written(self.fill(sha256=facts.sha256, size=facts.size, cid=facts.cid.text))
 
     @property
     def file(self) -> str:
@@ -81,36 +103,37 @@ class Family:
         return self.digest or "its publisher states no digest"
 
 
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What a file is: bytes, digests in hex, and the CID that ``ipfs add`` gives it."""
-
-    size: int
-    md5: str
-    sha256: str
-    cid: Cid
-
-
 def families() -> dict[str, Family]:
     """Every family by name, those that are shipped last. Raises MissingTool where what runs models is not installed."""
     try:
         from provider_images.applications.manifests import manifest_of, sources
+        from provider_images.mask_rcnn.manifests import COCO_WEIGHTS, coco_manifest
     except ModuleNotFoundError as error:
         raise MissingTool(
             f"{error.name} is not installed, which models need", remedy="Install what runs models: `make setup`."
         ) from error
     found = {
-        name: Family(name, source.url, source.digest, source.format, manifest_of(name, sha256="", size=0, cid=""))
+        name: Family(name, source.url, source.digest, source.format, partial(manifest_of, name))
         for name, source in sources().items()
     }
+    found["mask-rcnn-coco"] = Family("mask-rcnn-coco", COCO_WEIGHTS, "", "hdf5", coco_manifest)
     for package in SHIPPED:
         manifest = PACKAGES / package / MANIFEST
         if manifest.exists():
             body = json.loads(manifest.read_bytes())
             weights, name = body["weights"], str(body["family"])
             digest, form = f"sha256:{weights['sha256']}", weights.get("format", "npz-float16")
-            found[name] = Family(name, "", digest, form, body, manifest.with_name("weights.npz"))
+            found[name] = Family(name, "", digest, form, partial(_as_shipped, body), manifest.with_name("weights.npz"))
     return found
+
+
+def _as_shipped(body: dict[str, Any], **_: object) -> dict[str, Any]:
+    return body
+
+
+def written(document: Mapping[str, Any]) -> bytes:
+    """A manifest's bytes: the same for the same document, so that it has one CID."""
+    return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def family_of(name: str) -> Family:

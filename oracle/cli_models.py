@@ -89,7 +89,7 @@ def catalogue(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         size, parameters = "x".join(map(str, facts["input"])), f"{facts['parameters'] / 1e6:.1f}M"
         here = "shipped" if facts["shipped"] else "here" if facts["pulled"] else ""
         digest = facts["digest"] or "no digest stated"
-        typer.echo(f"{facts['name']:20} {facts['task']:15} {size:>9} {parameters:>8}  {here:8} {digest}")
+        typer.echo(f"{facts['name']:20} {facts['task']:21} {size:>11} {parameters:>8}  {here:8} {digest}")
         typer.echo(f"{'':20} {facts['url'] or 'in this checkout'}")
 
 
@@ -154,15 +154,15 @@ def check(
     if as_json:
         facts: dict[str, Any] = {"name": draft.manifest.name, **_trial_facts(trial), "pictures": []}
         for shown, answer in zip(names, trial.answers, strict=True):
-            labels = [{"label": label, "probability": probability} for label, probability in answer]
+            labels = [{"label": label, "score": score} for label, score in answer]
             facts["pictures"].append({"picture": shown, "labels": labels})
         typer.echo(json.dumps(facts))
         return
     typer.echo(f"{draft.manifest.name} is accepted.")
     _show_trial(trial)
     for shown, answer in zip(names, trial.answers, strict=True):
-        best = ", ".join(f"{render.plain(label)} {probability:.1%}" for label, probability in answer[:SHOWN])
-        typer.echo(f"  {render.plain(shown)}: {best}")
+        best = ", ".join(f"{render.plain(label)} {score:.1%}" for label, score in answer[:SHOWN])
+        typer.echo(f"  {render.plain(shown)}: {best or 'nothing found'}")
 
 
 @app.command()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from oracle.catalogue import (
     WeightsRefused,
     facts_of,
     family_of,
+    written,
 )
 from oracle.chain.account import AccountSender
 from oracle.chain.deployment import account_of, fee_policy
@@ -122,11 +123,6 @@ def complete(raw: bytes, facts: FileFacts) -> bytes:
     if actual.keys() <= stated.keys():
         return raw
     return written({**body, "weights": {**stated, **actual}})
-
-
-def written(document: Mapping[str, Any]) -> bytes:
-    """A manifest's bytes: the same for the same document, so that it has one CID."""
-    return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def draft_of(raw: bytes, weights: Path, facts: FileFacts) -> Draft:
@@ -254,17 +250,11 @@ async def pull(
     """
     check_price(price, None)
     family = family_of(name)
-    from provider_images.applications.manifests import manifest_of
-
     folder = out or settings.data_dir / "models" / family.name
     async with _content(settings) as content:
         bringer = Bringer(content, settings.weights_max_bytes, report, patience)
         weights, facts = await bringer.bring(family, folder, source)
-        if family.shipped is None:
-            raw = written(manifest_of(family.name, sha256=facts.sha256, size=facts.size, cid=facts.cid.text))
-        else:
-            raw = family.shipped.with_name(MANIFEST).read_bytes()
-        draft = draft_of(raw, weights, facts)
+        draft = draft_of(family.manifest(facts), weights, facts)
         keep = folder / MANIFEST
         try:
             async with _registry(settings, report, publish) as registry:
