@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provider_images.runtime import sandbox
-from provider_images.runtime.engines import KerasEngine, ModelError
-from provider_images.runtime.model import BATCH
+from provider_images.runtime.engines import KerasEngine, as_probabilities
+from provider_images.runtime.model import BATCH, ModelError
 from provider_images.runtime.spec import CLASSIFICATION, FAMILIES, ModelSpec
 
 DIFFERENCE = 1e-5  # from TensorFlow's probabilities, at most
@@ -54,8 +54,10 @@ def compile_model(spec: ModelSpec, weights: Path, folder: Path, threads: int) ->
     with tempfile.TemporaryDirectory(prefix="part-", dir=folder) as name:
         unfinished = Path(name, "model")
         unfinished.mkdir()
+        network = openvino.convert_model(reference.graph)
+        network.reshape([1, spec.input.height, spec.input.width, spec.input.channels])
         # Left to itself it would save half the bits.
-        openvino.save_model(openvino.convert_model(reference.graph), unfinished / _MODEL, compress_to_fp16=False)
+        openvino.save_model(network, unfinished / _MODEL, compress_to_fp16=False)
         compiled = CompiledClassifier(unfinished / _MODEL, spec, threads)
         pictures = _pictures(spec)
         ours, theirs = compiled.classify(pictures), reference.classify(pictures)
@@ -69,7 +71,11 @@ def compile_model(spec: ModelSpec, weights: Path, folder: Path, threads: int) ->
 
 
 class CompiledClassifier:
-    """One request of one batch size, as TensorFlow's graph has it."""
+    """One picture a request, as many requests at once as there are threads, each on a thread of its own.
+
+    Nothing waits for anything: no thread for the others of its request, no picture for a batch. An answer depends on
+    its picture alone.
+    """
 
     def __init__(self, path: Path, spec: ModelSpec, threads: int) -> None:
         import openvino
@@ -77,7 +83,7 @@ class CompiledClassifier:
         options = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": min(threads, BATCH),
             # Other processes are on this machine as well.
             "ENABLE_CPU_PINNING": False,
         }
@@ -88,21 +94,39 @@ class CompiledClassifier:
         if compiled.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.f32:
             raise ModelError("OpenVINO does not compute in float32 here")
         self.engine = f"openvino {openvino.__version__.partition('-')[0]}, float32"
-        self._request: Any = compiled.create_infer_request()
         self._spec = spec
+        self._rows: dict[int, NDArray[np.float32]] = {}
+        # Where no thread has a stream of its own (there are more than BATCH), they share.
+        self._requests: Any = openvino.AsyncInferQueue(compiled, min(threads, BATCH))
+        self._requests.set_callback(self._keep)
+        _check(spec, *(tuple(port[0].shape) for port in (compiled.inputs, compiled.outputs)))
 
     @property
     def spec(self) -> ModelSpec:
         """What its manifest asks for."""
         return self._spec
 
-    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of a padded batch, the padding cut off again."""
-        size = self._spec.input
-        batch = np.zeros((BATCH, size.height, size.width, size.channels), np.float32)
-        batch[: len(pictures)] = pictures
-        answers: NDArray[np.float32] = self._request.infer([batch], share_inputs=True)[0][: len(pictures)].copy()
-        return answers
+    def classify(self, pictures: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Probabilities of pictures, each begun as soon as it comes and a thread is free."""
+        self._rows.clear()
+        try:
+            for place, picture in enumerate(pictures):
+                self._requests.start_async([picture[np.newaxis]], userdata=place)
+        finally:
+            self._requests.wait_all()
+        return as_probabilities(np.stack([self._rows[place] for place in range(len(self._rows))]), self._spec)
+
+    def _keep(self, request: Any, place: int) -> None:
+        """Copy a request's answer before the next picture overwrites it."""
+        self._rows[place] = request.get_output_tensor(0).data[0].copy()
+
+
+def _check(spec: ModelSpec, taken: tuple[int, ...], given: tuple[int, ...]) -> None:
+    """Hold the network's shapes against the manifest's, which may be another than it was compiled for."""
+    if taken != (1, spec.input.height, spec.input.width, spec.input.channels):
+        raise ModelError(f"input: the manifest's size is not the model's {taken[1:]}")
+    if given != (1, spec.classes):
+        raise ModelError(f"labels: {spec.classes} for a model of {given[-1]} classes")
 
 
 def _name(spec: ModelSpec) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,8 +48,10 @@ class KerasEngine:
         import keras
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        # Its pools are made once, by whatever computes first: after that only a process of its own has other threads.
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
         keras.config.set_floatx("float32")
         self.version = f"keras {keras.__version__}, tensorflow {tf.__version__}"
 
@@ -125,30 +129,37 @@ def fill(model: Any, spec: ModelSpec, weights: Path) -> None:
 
 
 class KerasClassifier:
-    """One graph with one batch size: no tracing after the load, and an answer never depends on a batch's company."""
+    """One graph for every batch, run at few sizes only, since each has kernels of its own.
+
+    An answer never depends on a batch's company; a picture alone and the same among others differ by rounding, about
+    1e-6, as two machines do.
+    """
+
+    sizes = (1, 4, BATCH)
 
     def __init__(self, model: Any, spec: ModelSpec, engine: str) -> None:
         import tensorflow as tf
 
         self.engine, self._spec = engine, spec
-        self._shape = (BATCH, spec.input.height, spec.input.width, spec.input.channels)
-        signature = tf.TensorSpec(self._shape, tf.float32)
+        self._shape = (spec.input.height, spec.input.width, spec.input.channels)
+        signature = tf.TensorSpec((None, *self._shape), tf.float32)
         self.graph = tf.function(lambda pictures: model(pictures, training=False)).get_concrete_function(signature)
         self._model = model  # the graph holds its variables by weak reference only
         self._constant: Any = tf.constant
-        self.classify(np.zeros((1, *self._shape[1:]), np.float32))  # the first run plans memory and kernels
+        self.classify(np.zeros((1, *self._shape), np.float32))  # the first run plans memory and kernels
 
     @property
     def spec(self) -> ModelSpec:
         """What its manifest asks for."""
         return self._spec
 
-    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    def classify(self, pictures: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Probabilities of a padded batch, the padding cut off again."""
-        batch = np.zeros(self._shape, np.float32)
-        batch[: len(pictures)] = pictures
+        given = np.stack(list(pictures))
+        batch = np.zeros((next(size for size in self.sizes if size >= len(given)), *self._shape), np.float32)
+        batch[: len(given)] = given
         values: NDArray[np.float32] = self.graph(self._constant(batch)).numpy()
-        return as_probabilities(values[: len(pictures)], self._spec)
+        return as_probabilities(values[: len(given)], self._spec)
 
 
 class TfliteEngine:
@@ -181,7 +192,7 @@ class _TfliteClassifier:
         """What its manifest asks for."""
         return self._spec
 
-    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    def classify(self, pictures: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Probabilities of pictures, one by one."""
         values = np.stack([_read(self._model, picture, self._spec) for picture in pictures])
         return as_probabilities(values.astype(np.float32), self._spec)
@@ -243,7 +254,7 @@ class _NumpyClassifier:
         """What its manifest asks for."""
         return self._spec
 
-    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    def classify(self, pictures: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Probabilities of pictures, one by one."""
         return np.stack([self._network(picture) for picture in pictures])
 
@@ -280,13 +291,13 @@ def choose_engine(threads: int) -> Engine:
 class ModelShelf:
     """Loads models for jobs and keeps the ``capacity`` last used ones.
 
-    ``compiled`` is a folder of ``compiled.py``: a model that lies there needs no TensorFlow, which is then imported
-    only when another one is asked for.
+    ``compiled`` is a folder of ``compiled.py``. A model that lies there needs neither TensorFlow nor its weights' file;
+    where any lies there, TensorFlow is imported only when another one is asked for.
     """
 
     def __init__(self, *, threads: int, capacity: int, compiled: Path | None = None) -> None:
         self._compiled = compiled if compiled is not None and importlib.util.find_spec("openvino") else None
-        self._own = None if self._compiled else choose_engine(threads)
+        self._own = None if self._compiled and any(self._compiled.glob("*")) else choose_engine(threads)
         self._tflite: Engine | None = None
         self._threads, self._capacity = threads, capacity
         self._loaded: OrderedDict[tuple[str, str], Classifier | Segmenter] = OrderedDict()
@@ -296,8 +307,11 @@ class ModelShelf:
         """Names and versions of what computes."""
         return self._own.version if self._own else f"openvino {importlib.metadata.version('openvino')}"
 
-    def get(self, model: JobModel, folder: Path) -> Classifier | Segmenter:
-        """The model, from memory or from its file (relative paths are in ``folder``). Raises ModelError."""
+    def get(self, model: JobModel, folder: Path, *, anew: bool = False) -> Classifier | Segmenter:
+        """The model, from memory or from its file (relative paths are in ``folder``). Raises ModelError.
+
+        ``anew`` loads again one that is in memory, which is kept when that fails.
+        """
         try:
             spec = ModelSpec.from_manifest(model.manifest)
         except SpecError as error:
@@ -305,10 +319,29 @@ class ModelShelf:
         if spec.engine not in ("keras", "tflite"):
             raise ModelError(f"engine: {spec.engine!r} is not built in")
         key = (model.manifest_cid, spec.weights_sha256)
-        if key in self._loaded:
+        if key in self._loaded and not anew:
             self._loaded.move_to_end(key)
             return self._loaded[key]
-        weights = folder / model.weights
+        loaded = self._find(spec) or self._load(spec, folder / model.weights)
+        self._loaded.pop(key, None)
+        while len(self._loaded) >= self._capacity:
+            self._loaded.popitem(last=False)
+        self._loaded[key] = loaded
+        return loaded
+
+    def _find(self, spec: ModelSpec) -> Classifier | Segmenter | None:
+        """The model compiled, if it is; one that does not load is no reason to refuse what TensorFlow can answer."""
+        if self._compiled is None:
+            return None
+        from provider_images.runtime.compiled import find_compiled
+
+        try:
+            return find_compiled(self._compiled, spec, self._threads)
+        except ModelError as error:
+            sys.stderr.write(f"{spec.family}: its compiled form is not used: {error}\n")
+            return None
+
+    def _load(self, spec: ModelSpec, weights: Path) -> Classifier | Segmenter:
         try:
             with weights.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -316,19 +349,7 @@ class ModelShelf:
             raise ModelError(f"weights: {error}") from error
         if digest != spec.weights_sha256:
             raise ModelError("weights: their sha256 is not the manifest's")
-        loaded = self._load(spec, weights)
-        while len(self._loaded) >= self._capacity:
-            self._loaded.popitem(last=False)
-        self._loaded[key] = loaded
-        return loaded
-
-    def _load(self, spec: ModelSpec, weights: Path) -> Classifier | Segmenter:
         if spec.engine == "keras":
-            if self._compiled:
-                from provider_images.runtime.compiled import find_compiled
-
-                if found := find_compiled(self._compiled, spec, self._threads):
-                    return found
             self._own = self._own or choose_engine(self._threads)
             return self._own.load(spec, weights)
         if not importlib.util.find_spec("tensorflow"):

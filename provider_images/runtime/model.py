@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -31,8 +31,11 @@ class Classifier(Protocol):
     def engine(self) -> str:
         """Names and versions of what computes it."""
 
-    def classify(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities (n, classes) of pictures (n, height, width, channels), n from 1 to ``BATCH``."""
+    def classify(self, pictures: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Probabilities (n, classes) of pictures (height, width, channels), n from 1 to ``BATCH``.
+
+        Pictures are taken as they come, so that one can be computed while the next is decoded.
+        """
 
 
 @dataclass(frozen=True, slots=True)

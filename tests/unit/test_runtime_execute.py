@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ class DoubleClassifier:
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
 
-    def classify(self, pictures: np.ndarray) -> np.ndarray:
+    def classify(self, pictures: Iterable[np.ndarray]) -> np.ndarray:
         """Class 4, then class 2 and class 7 alike; not a number for a black picture."""
-        answers = np.zeros((len(pictures), 10), np.float32)
+        given = np.stack(list(pictures))
+        answers = np.zeros((len(given), 10), np.float32)
         answers[:, [4, 7, 2]] = 0.5, 0.25, 0.25
-        answers[pictures.sum(axis=(1, 2, 3)) == 0] = np.nan
+        answers[given.sum(axis=(1, 2, 3)) == 0] = np.nan
         return answers
 
 
@@ -93,6 +95,54 @@ def test_the_shelf_keeps_the_models_last_used(shelf: ModelShelf, tmp_path: Path)
     assert shelf.get(a, tmp_path) is first
     shelf.get(b, tmp_path)
     assert shelf._own.loads == [b"a", b"b", b"c", b"b"]  # type: ignore[union-attr]
+
+
+def test_given_a_model_in_memory_when_it_is_loaded_anew_and_that_fails_then_the_old_one_stays(
+    shelf: ModelShelf, tmp_path: Path
+) -> None:
+    a, b = (a_model(tmp_path, name) for name in "ab")
+    shelf.get(b, tmp_path)
+    first = shelf.get(a, tmp_path)
+    again = shelf.get(a, tmp_path, anew=True)
+    assert again is not first
+    assert shelf.get(a, tmp_path) is again
+    (tmp_path / "a").write_text("others")
+    with pytest.raises(ModelError, match="sha256"):
+        shelf.get(a, tmp_path, anew=True)
+    assert shelf.get(a, tmp_path) is again
+    shelf.get(b, tmp_path)
+    assert shelf._own.loads == [b"b", b"a", b"a"]  # type: ignore[union-attr]
+
+
+def test_given_a_model_compiled_when_it_is_asked_for_then_its_weights_file_is_not_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(engines, "KerasEngine", DoubleEngine)
+    compiled = tmp_path / "compiled"
+    compiled.mkdir()
+    shelf = ModelShelf(threads=1, capacity=2, compiled=compiled)
+    model, other = a_model(tmp_path, "there"), a_model(tmp_path, "other")
+    found = DoubleClassifier(ModelSpec.from_manifest(model.manifest))
+    answers = {model.manifest["weights"]["sha256"]: found}
+    monkeypatch.setattr(
+        "provider_images.runtime.compiled.find_compiled", lambda folder, spec, threads: answers.get(spec.weights_sha256)
+    )
+    (tmp_path / "there").unlink()
+    assert shelf.get(model, tmp_path) is found
+    assert shelf.get(other, tmp_path) is not found
+
+
+def test_given_a_compiled_model_that_does_not_load_then_the_weights_are_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def damaged(*_: object) -> None:
+        raise ModelError("it is damaged")
+
+    monkeypatch.setattr(engines, "KerasEngine", DoubleEngine)
+    monkeypatch.setattr("provider_images.runtime.compiled.find_compiled", damaged)
+    shelf = ModelShelf(threads=1, capacity=2, compiled=tmp_path)
+    assert shelf.get(a_model(tmp_path), tmp_path).engine == "double"
+    assert "it is damaged" in capsys.readouterr().err
 
 
 def test_a_model_that_is_not_what_its_manifest_says_is_refused(shelf: ModelShelf, tmp_path: Path) -> None:
