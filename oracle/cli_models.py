@@ -71,7 +71,7 @@ def models(context: typer.Context, data_dir: DataDir = None, as_json: AsJson = F
     for model in listed:
         state = render.plain(model["problem"]) or ("" if model["active"] else "paused by its publisher")
         price = render.money(model.get("price_wei", model.get("price")), model["token"])
-        typer.echo(f"{model['id']:>4}  {model['name']:16} {model['task'] or '?':15} {price:>14}  {state}")
+        typer.echo(f"{model['id']:>4}  {model['name']:16} {model['task'] or '?':21} {price:>14}  {state}")
 
 
 @app.command()
