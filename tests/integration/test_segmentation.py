@@ -202,6 +202,7 @@ def test_given_a_picture_of_any_form_when_it_is_segmented_then_the_outcome_is_so
         assert item.size == (width, height)
         for segment in item.segments:
             assert Segment.from_list(segment.to_list(), "s", classes=14, width=width, height=height) == segment
+            assert all(round(edge, 2) == edge for edge in segment.box)
 
 
 def test_given_a_picture_that_is_not_square_and_larger_when_it_is_segmented_then_pixels_are_in_its_own_scale(

@@ -85,6 +85,8 @@ OUTSIDE = encode_runs([WIDTH * HEIGHT])
         ({"mask": encode_runs([5, 0, 115])}, r"s\[0\].mask: a run of 0 pixels"),
         ({"mask": encode_runs([-5, 125])}, r"s\[0\].mask: a run of -5 pixels"),
         ({"mask": encode_runs([5, 4])}, r"s\[0\].mask: 9 pixels for a picture of 12 x 10"),
+        # From within one column of the box into the next, over all that lies below and above it.
+        ({"mask": encode_runs([33, 12, 75])}, r"s\[0\].mask: pixels outside of its box"),
         ({"mask": OUTSIDE}, r"s\[0\].mask: it has no pixels"),
     ],
 )
