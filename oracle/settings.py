@@ -179,6 +179,11 @@ class Settings(BaseSettings):
         return self.data_dir / "wishes"
 
     @property
+    def compiled(self) -> Path:
+        """Where models lie that were compiled for this machine; nothing is lost with it but the time to do it again."""
+        return self.data_dir / "compiled"
+
+    @property
     def spool(self) -> Path:
         """Where verified pictures and weights lie while they are needed."""
         return self.data_dir / "spool"

@@ -22,6 +22,7 @@ def local_backend(settings: Settings) -> LocalBackend:
     """The backend on this machine."""
     return LocalBackend(
         settings.data_dir / "work",
+        compiled=settings.compiled,
         workers=settings.workers,
         threads=settings.worker_threads,
         max_pixels=settings.image_max_pixels,

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from oracle.compute.book import MAX_PAYLOAD, Outcome, TaskBook, TaskRecord, job_model
+from oracle.compute.compiling import ModelCompiler
 from oracle.compute.worker import WorkerGone, WorkerProcess, runtime_command
 from oracle.domain import (
     Capabilities,
@@ -30,6 +31,7 @@ from provider_images.runtime.spec import FAMILIES, FILES
 
 _START_LIMIT = 120.0  # seconds for a worker to import its engine
 _GRACE = 1.0  # seconds for an idle worker to end by itself
+_QUIET = 1.0  # seconds between looks at whether there is nothing to do
 _HOPELESS = 3  # failed starts in a row after which waiting tasks are told
 
 
@@ -38,6 +40,9 @@ class LocalBackend:
 
     ``directory`` holds one folder a task until it is settled, so results survive a restart of the oracle. A task that
     runs longer than ``run_limit`` seconds loses its worker. ``command`` replaces the worker's command line.
+
+    Models that OpenVINO computes faster are compiled into the folder ``compiled`` when they are first used, while
+    there is nothing else to do; ``compiler`` stands in for what does it.
     """
 
     def __init__(
@@ -48,10 +53,12 @@ class LocalBackend:
         threads: int = 1,
         models: int = 4,
         memory_mb: int = 4096,
-        max_pixels: int = 25_000_000,
+        max_pixels: int = 40_000_000,
         run_limit: float = 60.0,
         backoff: float = 0.5,
         command: Sequence[str] | None = None,
+        compiled: Path | None = None,
+        compiler: ModelCompiler | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._names = [f"local-{i}" for i in range(workers)]
@@ -59,8 +66,10 @@ class LocalBackend:
         self._backoff = backoff
         self._custom = command is not None
         self._command = tuple(command or ()) or runtime_command(
-            python=sys.executable, threads=threads, models=models, memory_mb=memory_mb
+            python=sys.executable, threads=threads, models=models, memory_mb=memory_mb, compiled=compiled
         )
+        self._compiler = compiler or (ModelCompiler(compiled) if compiled else None)
+        self._compiled: dict[str, JobModel] = {}  # in this run: workers may hold them as they were before
         # The worker has a watch of its own, should the oracle not be there.
         self._book = TaskBook(
             directory,
@@ -95,6 +104,8 @@ class LocalBackend:
             )
         self._book.open()
         self._servers = [asyncio.create_task(self._serve(name), name=name) for name in self._names]
+        if self._compiler:
+            self._servers.append(asyncio.create_task(self._compile(self._compiler), name="compiler"))
 
     async def close(self) -> None:
         """Stop every worker, within about two seconds. Unfinished tasks end with WorkerLost."""
@@ -121,6 +132,8 @@ class LocalBackend:
         """Have idle workers load a model before its first task, now and after every restart of a worker."""
         self._prepared[model.manifest_cid.text] = job_model(model)
         self._arrived.set()
+        if self._compiler:
+            self._compiler.wish(job_model(model))
 
     # -----------------------------------------------------------------------------------------------------------
     # The port
@@ -152,6 +165,8 @@ class LocalBackend:
         if record is not None and record.outcome is None:
             self._waiting.append(record)
             self._arrived.set()
+            if self._compiler:
+                self._compiler.wish(job_model(task.model))
 
     def events(self) -> AsyncIterator[ComputeEvent]:
         """Progress of every task from now on; a listener that falls far behind loses the oldest events."""
@@ -227,6 +242,7 @@ class LocalBackend:
     async def _feed(self, name: str, process: WorkerProcess) -> None:
         """Give a ready worker one task after the other. Raises WorkerGone when it has to be replaced."""
         loaded: set[str] = set()
+        current = set(self._compiled)
         ended = asyncio.create_task(process.wait())
         try:
             while True:
@@ -235,10 +251,11 @@ class LocalBackend:
                 elif unloaded := self._prepared.keys() - loaded:
                     cid = min(unloaded)
                     loaded.add(cid)
-                    order = {"op": "load", "model": self._prepared[cid].to_dict()}
-                    # A model that does not load says so again to the task that needs it.
-                    async with asyncio.timeout(self._run_limit):
-                        await process.ask(order)
+                    await self._load(process, self._prepared[cid])
+                elif outdated := self._compiled.keys() - current:
+                    cid = min(outdated)
+                    current.add(cid)
+                    await self._load(process, self._compiled[cid], anew=True)
                 else:
                     self._arrived.clear()
                     arrived = asyncio.create_task(self._arrived.wait())
@@ -248,6 +265,23 @@ class LocalBackend:
                         raise WorkerGone("it ended while it had nothing to do")
         finally:
             ended.cancel()
+
+    async def _load(self, process: WorkerProcess, model: JobModel, *, anew: bool = False) -> None:
+        # A model that does not load says so again to the task that needs it.
+        async with asyncio.timeout(self._run_limit):
+            await process.ask({"op": "load", "model": model.to_dict(), "anew": anew})
+
+    async def _compile(self, compiler: ModelCompiler) -> None:
+        """Compile what is wished for, one model at a time, begun only while no task waits or runs."""
+        while True:
+            model = await compiler.next_wish()
+            while True:
+                await asyncio.sleep(_QUIET)
+                if not self._waiting and not self._at:
+                    break
+            if await compiler.compile(model):
+                self._compiled[model.manifest_cid] = model
+                self._arrived.set()
 
     async def _run(self, record: TaskRecord, name: str, process: WorkerProcess) -> None:
         started = self._book.now()

@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _LINE_LIMIT = 64 * 1024
@@ -130,9 +131,15 @@ class WorkerProcess:
             self._last_words.extend(line[:300] for line in lines if line.strip())
 
 
-def runtime_command(*, python: str, threads: int, models: int, memory_mb: int) -> tuple[str, ...]:
-    """The command line of a worker of the provider runtime, as a child of this process."""
+def runtime_command(
+    *, python: str, threads: int, models: int, memory_mb: int, compiled: Path | None = None
+) -> tuple[str, ...]:
+    """The command line of a worker of the provider runtime, as a child of this process.
+
+    ``compiled`` is the folder of compiled models, which need not be there yet.
+    """
     return (
         *(python, "-P", "-m", "provider_images.runtime.worker", "--parent", str(os.getpid())),
         *("--threads", str(threads), "--models", str(models), "--memory-mb", str(memory_mb)),
+        *(("--compiled", str(compiled.absolute())) if compiled else ()),
     )

@@ -8,12 +8,15 @@ does not answer as it does is not kept. All of it is float32; OpenVINO left to i
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provider_images.runtime import sandbox
+from provider_images.runtime.choice import compiled_file
 from provider_images.runtime.engines import KerasEngine, as_probabilities
 from provider_images.runtime.model import BATCH, ModelError
 from provider_images.runtime.spec import CLASSIFICATION, FAMILIES, ModelSpec
 
 DIFFERENCE = 1e-5  # from TensorFlow's probabilities, at most
-_MODEL = "model.xml"  # its numbers lie beside it in model.bin
+_PART = "part-"  # how the name of an unfinished one begins
 
 
 def find_compiled(folder: Path, spec: ModelSpec, threads: int) -> CompiledClassifier | None:
     """A model compiled from these weights; None where there is none. Raises ModelError when it does not load."""
-    path = folder / _name(spec) / _MODEL
+    path = compiled_file(folder, spec.family, spec.weights_sha256)
     return CompiledClassifier(path, spec, threads) if path.is_file() else None
 
 
@@ -49,25 +53,40 @@ def compile_model(spec: ModelSpec, weights: Path, folder: Path, threads: int) ->
             raise ModelError("weights: their sha256 is not the manifest's")
     import openvino
 
-    reference = KerasEngine(threads).load_classifier(spec, weights)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="part-", dir=folder) as name:
-        unfinished = Path(name, "model")
-        unfinished.mkdir()
+    target = compiled_file(folder, spec.family, spec.weights_sha256)
+    with _alone(folder), tempfile.TemporaryDirectory(prefix=_PART, dir=folder) as name:
+        unfinished = Path(name, target.parent.name, target.name)
+        unfinished.parent.mkdir()
+        reference = KerasEngine(threads).load_classifier(spec, weights)
         network = openvino.convert_model(reference.graph)
         network.reshape([1, spec.input.height, spec.input.width, spec.input.channels])
         # Left to itself it would save half the bits.
-        openvino.save_model(network, unfinished / _MODEL, compress_to_fp16=False)
-        compiled = CompiledClassifier(unfinished / _MODEL, spec, threads)
+        openvino.save_model(network, unfinished, compress_to_fp16=False)
+        compiled = CompiledClassifier(unfinished, spec, threads)
         pictures = _pictures(spec)
         ours, theirs = compiled.classify(pictures), reference.classify(pictures)
         difference = float(np.abs(ours - theirs).max())
         if not difference <= DIFFERENCE or (ours.argmax(axis=1) != theirs.argmax(axis=1)).any():
             raise ModelError(f"OpenVINO answers otherwise than TensorFlow, by up to {difference:.1e}")
-        target = folder / _name(spec)
-        shutil.rmtree(target, ignore_errors=True)
-        unfinished.replace(target)
+        shutil.rmtree(target.parent, ignore_errors=True)
+        unfinished.parent.rename(target.parent)
     return difference
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One compilation at a time in a folder, without what one that was killed has left. Raises ModelError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in folder.glob(f"{_PART}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    except BlockingIOError as error:
+        raise ModelError("another compilation is under way in this folder") from error
+    finally:
+        os.close(descriptor)
 
 
 class CompiledClassifier:
@@ -129,10 +148,6 @@ def _check(spec: ModelSpec, taken: tuple[int, ...], given: tuple[int, ...]) -> N
         raise ModelError(f"labels: {spec.classes} for a model of {given[-1]} classes")
 
 
-def _name(spec: ModelSpec) -> str:
-    return f"{spec.family}-{spec.weights_sha256}"
-
-
 def _pictures(spec: ModelSpec) -> NDArray[np.float32]:
     """A batch to compare by: noise of growing contrast, about as the family's own input is scaled."""
     from provider_images.runtime.pictures import scale
@@ -149,9 +164,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("weights", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--memory-mb", type=int, default=8192)
+    parser.add_argument("--niceness", type=int, default=0, help="how far to stand back for other processes, to 19")
+    parser.add_argument("--parent", type=int, help="process id to die with")
     options = parser.parse_args(arguments)
     threads = sandbox.cpus()
+    os.nice(options.niceness)
     sandbox.enter(memory_mb=options.memory_mb, threads=threads)
+    if options.parent is not None:
+        sandbox.die_with_parent(options.parent)
     try:
         spec = ModelSpec.from_manifest(json.loads(options.manifest.read_text(encoding="utf-8")))
         difference = compile_model(spec, options.weights, options.folder, threads)

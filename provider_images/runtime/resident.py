@@ -21,6 +21,9 @@ from typing import Any
 from provider_images.runtime import sandbox
 from provider_images.runtime.job import JobError, canonical_json, decode_object
 
+COMPILED = Path(__file__).parents[1] / "compiled"
+"""Where an image keeps what ``compiled.py`` made, if anything: its models need neither TensorFlow nor weights."""
+
 _IDLE_LIMIT = 3600.0  # seconds
 _LOOK_AROUND = 5.0  # seconds between looks at whether the folder is still there
 _ORDER_LIMIT = 10.0  # seconds for a client to say what it wants
@@ -33,7 +36,7 @@ def serve(listener: socket.socket, folder: Path, *, memory_mb: int, threads: int
     sandbox.enter(memory_mb=memory_mb, threads=threads)
     from provider_images.runtime.engines import ModelShelf
 
-    desk = _Desk(ModelShelf(threads=threads, capacity=4), folder, began)
+    desk = _Desk(ModelShelf(threads=threads, capacity=4, compiled=COMPILED), folder, began)
     listener.settimeout(_LOOK_AROUND)
     used = time.monotonic()
     while folder.is_dir() and time.monotonic() - used < _IDLE_LIMIT:

@@ -4,7 +4,8 @@ One JSON object a line. It prints ``{"event": "ready", ...}`` once its engine is
 stdin, in order, and ends when stdin closes:
 
     {"op": "ping"}                      -> {"ok": true}
-    {"op": "load", "model": {...}}      -> {"ok": true}            a JobModel, so that the first job need not wait
+    {"op": "load", "model": {...}}      -> {"ok": true}            a JobModel, so that the first job need not wait;
+                                                                   "anew": true where it was compiled since
     {"op": "run", "folder": "/path"}    -> {"ok": true}            results.json lies in the folder
     anything that fails                 -> {"ok": false, "kind": "job" | "model" | "internal", "error": "..."}
 """
@@ -53,8 +54,8 @@ def _do(line: str, shelf: Any) -> dict[str, Any]:
     match decode_object(line):
         case {"op": "ping"}:
             pass
-        case {"op": "load", "model": model}:
-            shelf.get(JobModel.from_dict(model), Path())
+        case {"op": "load", "model": model, **rest}:
+            shelf.get(JobModel.from_dict(model), Path(), anew=rest.get("anew") is True)
         case {"op": "run", "folder": str(folder)}:
             run_folder(Path(folder), shelf)
         case _:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import io
 import json
+import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from test_compute_conformance import cid_of
 
+from oracle.compute.local import LocalBackend
+from oracle.domain import ComputeTask, ServableModel, TaskInput
+from oracle.manifests import read_manifest
 from provider_images.applications.manifests import manifest_of
-from provider_images.runtime import compiled
+from provider_images.runtime import choice, compiled
 from provider_images.runtime.compiled import compile_model, find_compiled
 from provider_images.runtime.engines import KerasEngine, ModelError, ModelShelf, build
-from provider_images.runtime.job import JobModel
+from provider_images.runtime.job import JOB_FILE, Job, JobInput, JobModel, JobResult
 from provider_images.runtime.spec import ModelSpec
+from provider_images.runtime.task import pack_task
 
 pytest.importorskip("openvino", reason="openvino is not installed")
 
@@ -27,6 +38,13 @@ pytestmark = [
 ]
 
 CID = "bafkreiaw6rowr5rvndqnwerlkljhwo2afrthlvx62rh7rzweoctlvgi7dq"
+
+
+def jpeg(seed: int) -> bytes:
+    target = io.BytesIO()
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
+    Image.fromarray(coarse).resize((400, 300), Image.Resampling.BICUBIC).save(target, "JPEG")
+    return target.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +88,101 @@ def test_a_compiled_model_answers_as_tensorflow_does(stored: tuple[dict[str, Any
     np.testing.assert_array_equal(mine, kept)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 20])
+def test_given_any_number_of_threads_then_answers_stand_in_the_order_of_the_pictures_and_depend_on_nothing_else(
+    stored: tuple[dict[str, Any], Path, Path], threads: int
+) -> None:
+    manifest, _, folder = stored
+    ours = find_compiled(folder, ModelSpec.from_manifest(manifest), threads)
+    assert ours is not None
+    pictures = np.random.default_rng(5).uniform(-1, 1, (16, 224, 224, 3)).astype(np.float32)
+    pictures *= np.linspace(0, 1, 16, dtype=np.float32)[:, None, None, None]
+    together = ours.classify(pictures)
+    assert len({row.tobytes() for row in together}) == 16
+    alone = np.concatenate([ours.classify(pictures[i : i + 1]) for i in range(16)])
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ours.classify(pictures[::-1])[::-1], together, rtol=0, atol=1e-6)
+
+
+def test_given_pictures_that_come_one_by_one_when_an_early_one_is_there_then_it_is_computed_before_the_last_comes(
+    stored: tuple[dict[str, Any], Path, Path],
+) -> None:
+    manifest, _, folder = stored
+    ours = find_compiled(folder, ModelSpec.from_manifest(manifest), 1)
+    assert ours is not None
+    picture = np.zeros((224, 224, 3), np.float32)
+
+    def coming() -> Iterator[np.ndarray]:
+        yield picture
+        until = time.monotonic() + 30
+        while not ours._rows:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        yield picture
+
+    assert ours.classify(coming()).shape == (2, 1000)
+
+
+def test_given_pictures_that_stop_coming_then_the_next_batch_is_answered_all_the_same(
+    stored: tuple[dict[str, Any], Path, Path],
+) -> None:
+    manifest, _, folder = stored
+    ours = find_compiled(folder, ModelSpec.from_manifest(manifest), 2)
+    assert ours is not None
+    pictures = np.random.default_rng(6).uniform(-1, 1, (3, 224, 224, 3)).astype(np.float32)
+
+    def broken() -> Iterator[np.ndarray]:
+        yield from pictures
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        ours.classify(broken())
+    assert ours.classify(pictures[:1]).shape == (1, 1000)
+
+
+def test_a_lone_picture_costs_less_than_a_quarter_of_a_batch_on_tensorflow_and_answers_alike(
+    stored: tuple[dict[str, Any], Path, Path],
+) -> None:
+    manifest, weights, _ = stored
+    model = KerasEngine(2).load_classifier(ModelSpec.from_manifest(manifest), weights)
+    pictures = np.random.default_rng(7).uniform(-1, 1, (16, 224, 224, 3)).astype(np.float32)
+    together = model.classify(pictures)
+    for size in (1, 3, 4, 5):
+        np.testing.assert_allclose(model.classify(pictures[:size]), together[:size], rtol=0, atol=1e-5)
+
+    def processor_seconds(size: int) -> float:
+        best = float("inf")
+        for _ in range(3):
+            began = time.process_time()
+            model.classify(pictures[:size])
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert processor_seconds(1) < processor_seconds(16) / 4
+
+
+def test_given_a_manifest_of_another_shape_for_the_same_weights_then_the_compiled_model_is_refused(
+    stored: tuple[dict[str, Any], Path, Path],
+) -> None:
+    manifest, _, folder = stored
+    fewer = {"labels": manifest["labels"][:10], "output": {**manifest["output"], "shape": [10]}}
+    for field, others in (("labels", fewer), ("input", {"input": {**manifest["input"], "width": 192}})):
+        with pytest.raises(ModelError, match=field):
+            find_compiled(folder, ModelSpec.from_manifest({**manifest, **others}), 1)
+
+
+def test_given_a_compilation_under_way_then_a_second_is_refused_and_what_a_killed_one_left_is_removed(
+    stored: tuple[dict[str, Any], Path, Path], tmp_path: Path
+) -> None:
+    manifest, weights, _ = stored
+    spec = ModelSpec.from_manifest(manifest)
+    (tmp_path / "part-left").mkdir()
+    with compiled._alone(tmp_path):
+        assert not (tmp_path / "part-left").exists()
+        with pytest.raises(ModelError, match="under way"):
+            compile_model(spec, weights, tmp_path, 2)
+
+
 FIND = """
 import json, sys, numpy as np
 from pathlib import Path
@@ -90,6 +203,38 @@ def test_given_a_compiled_model_when_it_is_asked_for_then_tensorflow_is_never_im
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.startswith("openvino 20")
     assert ran.stdout.endswith("(2, 1000) False\n")
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from provider_images.runtime import resident
+from provider_images.runtime.client import Client
+work, compiled, tar, result = map(Path, sys.argv[1:])
+resident.COMPILED = compiled
+Client(work, memory_mb=4096).ask({"op": "task", "tar": str(tar), "result": str(result)})
+"""
+
+
+def test_given_an_image_that_carries_a_compiled_model_alone_when_it_gets_a_task_then_it_answers(
+    stored: tuple[dict[str, Any], Path, Path], tmp_path: Path
+) -> None:
+    manifest, _, folder = stored
+    picture = jpeg(1)
+    model = JobModel("cid", manifest, "/nowhere/weights")
+    job = Job("job", model, (JobInput("a", CID, "a.jpg", len(picture)),), max_pixels=10**6, max_seconds=60)
+    tar, result = tmp_path / "task.tar", tmp_path / "results.json"
+    tar.write_bytes(pack_task({JOB_FILE: job.to_json().encode(), "a.jpg": picture}))
+    work = tmp_path / "work"
+    command = [sys.executable, "-c", ALONE, str(work), str(folder), str(tar), str(result)]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+        assert ran.returncode == 0, ran.stderr
+    finally:
+        shutil.rmtree(work, ignore_errors=True)  # which ends the process that stays resident
+    answers = JobResult.from_json(result.read_bytes(), job)
+    assert answers.engine.startswith("openvino 20")
+    assert len(answers.items[0].labels) == manifest["output"]["top_k"]
 
 
 def test_given_another_model_than_the_compiled_one_then_tensorflow_answers(
@@ -130,3 +275,38 @@ def test_a_damaged_compilation_is_refused(stored: tuple[dict[str, Any], Path, Pa
     (place / "model.xml").write_text("<net/>")
     with pytest.raises(ModelError, match="cannot load"):
         find_compiled(tmp_path, spec, 1)
+
+
+@pytest.mark.timeout(300)
+async def test_given_a_model_at_work_when_it_was_compiled_then_the_same_worker_answers_alike_with_openvino(
+    stored: tuple[dict[str, Any], Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, weights, _ = stored
+    monkeypatch.setattr(choice, "COMPILED", {"mobilenet-v2"})
+    document = json.dumps(manifest).encode()
+    model = ServableModel(1, cid_of(document), read_manifest(document), weights)
+    inputs = []
+    for seed in range(3):
+        path = tmp_path / f"{seed}.jpg"
+        path.write_bytes(jpeg(seed))
+        inputs.append(TaskInput(bytes([seed]) * 32, cid_of(jpeg(seed)), path, path.stat().st_size))
+    backend = LocalBackend(tmp_path / "tasks", compiled=tmp_path / "compiled", run_limit=120)
+    await backend.start()
+    try:
+        results, workers = [], set()
+        for turn in range(100):
+            await backend.submit(ComputeTask(str(turn), model, tuple(inputs), deadline=time.time() + 120))
+            results.append(await backend.collect(str(turn)))
+            workers.update(backend.processes.values())
+            if results[-1].engine.startswith("openvino"):
+                break
+            await asyncio.sleep(2)
+    finally:
+        await backend.close()
+    assert results[0].engine.startswith("keras 3.")
+    assert results[-1].engine.startswith("openvino 20")
+    assert len(workers) == 1
+    for before, after in zip(results[0].items, results[-1].items, strict=True):
+        assert [label.index for label in before.labels] == [label.index for label in after.labels]
+        for a, b in zip(before.labels, after.labels, strict=True):
+            assert a.probability == pytest.approx(b.probability, abs=1e-5)
