@@ -70,7 +70,7 @@ def address(text: str) -> str:
 _WITHOUT_REASON = {"REFUNDED": "the deadline passed unanswered", "CANCELLED": "its requester took it back"}
 
 
-_SHOWN = ("labels", "image", "segments", "found", "familiarity", "files")
+_SHOWN = ("labels", "segments", "found", "familiarity", "files")
 
 
 def outcome_facts(outcome: Outcome) -> dict[str, Any]:

@@ -21,13 +21,13 @@ def test_given_a_fresh_folder_when_the_demo_runs_then_every_request_ends_and_the
     assert done.returncode == 0, done.stderr
     *lines, last = done.stdout.splitlines()
     summary = json.loads(last)
-    assert summary["requests"] == 12
-    assert (summary["fulfilled"], summary["refunded"]) == (9, 3)
+    assert summary["requests"] == 13
+    assert (summary["fulfilled"], summary["refunded"]) == (10, 3)
     assert (summary["lost"], summary["wrong"]) == (0, 0)
     assert summary["gas_request"] > 21_000
     assert summary["gas_fulfil_per_item"] > 10_000
     text = "\n".join(lines)
-    assert text.count("✓") == 9
+    assert text.count("✓") == 10
     assert "does not name a whole, readable picture" in text
     assert "nobody here can run this model" in text
     assert "refunded" in text
@@ -50,7 +50,7 @@ def test_given_the_environment_of_a_real_deployment_when_the_demo_runs_then_it_k
     done = run_sibyl("demo", timeout=110, **environment)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert (summary["fulfilled"], summary["refunded"], summary["lost"]) == (9, 3, 0)
+    assert (summary["fulfilled"], summary["refunded"], summary["lost"]) == (10, 3, 0)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_given_a_real_kubo_when_the_demo_uses_it_by_one_setting_then_it_ends_the
     done = run_sibyl("demo", timeout=110, SIBYL_IPFS_API=kubo)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert (summary["fulfilled"], summary["refunded"], summary["lost"], summary["wrong"]) == (9, 3, 0, 0)
+    assert (summary["fulfilled"], summary["refunded"], summary["lost"], summary["wrong"]) == (10, 3, 0, 0)
     assert "IPFS store" not in done.stderr
 
 

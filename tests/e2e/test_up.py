@@ -12,10 +12,12 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import SIBYL, Running, processes_of, run_sibyl, start_up
+from PIL import Image
 
-from oracle.devnet.pictures import digits
+from oracle.devnet.pictures import digits, scene
 from oracle.domain import Cid
 
 
@@ -52,6 +54,31 @@ def test_given_a_picture_when_asked_with_wait_then_the_answer_and_the_result_fil
     with urllib.request.urlopen(up.facts["gateway_url"] + answer["image"], timeout=10) as page:
         assert hashlib.sha256(page.read()).digest() == hashlib.sha256(seven.read_bytes()).digest()
         assert page.headers["Content-Type"] == "image/png"
+
+
+def test_given_a_scene_when_a_segmentation_is_asked_for_then_its_objects_and_drawings_come_back(
+    up: Running, tmp_path: Path
+) -> None:
+    shown = scene()
+    picture = tmp_path / "scene.png"
+    picture.write_bytes(shown.png)
+    answer = up.json("request", str(picture), "--model", "mask-rcnn-shapes", "--wait", timeout=120)
+    assert answer["state"] == "fulfilled"
+    assert sorted(one["label"] for one in answer["segments"]) == sorted(shown.things)
+
+    saved = up.json("result", answer["request"], "--out", str(tmp_path))["saved"]
+    names = [Path(path).name.partition(".")[2] for path in saved]
+    assert names == ["result.json", "mask.png", "overlay.png"]
+    for path, name in zip(saved[1:], ("mask", "overlay"), strict=True):
+        data = Path(path).read_bytes()
+        assert len(data) == answer["files"][name]["bytes"]
+        with urllib.request.urlopen(up.facts["gateway_url"] + answer["files"][name]["cid"], timeout=10) as page:
+            assert page.read() == data
+            assert page.headers["Content-Type"] == "image/png"
+    mask = np.asarray(Image.open(saved[1]))
+    assert mask.shape == (128, 128)
+    assert set(np.unique(mask)) == set(range(len(shown.things) + 1))
+    assert "triangle" in up.sibyl("result", answer["request"], "--out", str(tmp_path)).stdout
 
 
 def test_given_a_named_provider_when_asked_then_it_alone_computes_the_answer(
