@@ -107,7 +107,7 @@ clean: ## remove what the targets made, environments included; keys, deployments
 	  if [ -e $$kept ]; then echo "kept $$kept; delete it yourself if you are sure"; fi; done
 
 ##@ Measurements (figures, and one line of JSON last)
-.PHONY: bench-pipeline bench-gas bench-golem bench-batching bench-models eval-models
+.PHONY: bench-pipeline bench-gas bench-golem bench-batching bench-models eval-models fuzz-pictures
 bench-gas: setup ## gas of each transaction of the coordinator, beside others'
 	@$(BIN)/python -m tests.benchmarks.gas
 
@@ -122,6 +122,9 @@ bench-models: setup ## engines side by side: pictures a second, cold start, memo
 
 eval-models: setup ## the scores that manifests claim, measured again on unseen data
 	@$(BIN)/python -m tests.benchmarks.eval_models
+
+fuzz-pictures: setup ## broken files, bombs and 6,000 mutants against both decoders of pictures
+	@$(BIN)/python -m tests.benchmarks.fuzz_pictures
 
 bench-pipeline: setup ## requests settled per second, overhead, memory
 	@$(BIN)/python -m tests.benchmarks.pipeline

@@ -1,8 +1,8 @@
-"""The process that decodes pictures: Pillow and the standard library, nothing of ours, under resource limits.
+"""The process that decodes pictures under resource limits, exactly as a provider will.
 
 Protocol on its pipes: a frame is a 4-byte big-endian length and as many bytes. A picture comes in, one JSON object goes
-out: ``format``, ``width`` and ``height`` in pixels, or ``reason`` (a name of ``FailureReason``) and ``message``. It
-ends when its input does, so it never outlives its parent.
+out: ``format``, ``width`` and ``height`` in pixels as the picture is to be shown, or ``reason`` (a name of
+``FailureReason``) and ``message``. It ends when its input does, so it never outlives its parent.
 
 Arguments: most pixels, most address space in bytes, most processor seconds a picture.
 """
@@ -14,13 +14,11 @@ import json
 import resource
 import struct
 import sys
-import warnings
 from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
-_ACCEPTED = "PNG, JPEG, WebP or GIF"
+from provider_images.runtime.decoding import NAMES, Picture, PictureError, UnknownFormat, limits
 
 # What people send although we do not take it: how such files begin, so that the refusal can name them.
 _FOREIGN = (
@@ -43,14 +41,6 @@ _FOREIGN = (
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC"}
 
 
-class Refused(Exception):
-    """A picture we do not take."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 def _foreign_format(data: bytes) -> str | None:
     for start, name in _FOREIGN:
         if data.startswith(start):
@@ -63,53 +53,37 @@ def _foreign_format(data: bytes) -> str | None:
 
 
 def examine(data: bytes, most_pixels: int) -> dict[str, object]:
-    """Decode every pixel of a picture. Raises Refused."""
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError:
-        name = _foreign_format(data)
-        if name == "SVG":
-            raise Refused(
-                "IMAGE_UNSUPPORTED", f"it is an SVG drawing, which has no pixels; export it as {_ACCEPTED}"
-            ) from None
-        if name is not None:
-            raise Refused("IMAGE_UNSUPPORTED", f"it is a {name} file; send {_ACCEPTED}") from None
-        raise Refused("IMAGE_UNREADABLE", f"it is not a {_ACCEPTED} picture, or its header is damaged") from None
-    with image:
-        width, height = image.size
-        if width * height > most_pixels:
-            raise _too_many_pixels(width, height, most_pixels)
-        # A camera's MPO is a JPEG with further views behind it; every reader takes the first.
-        name = "JPEG" if image.format == "MPO" else str(image.format)
-        if name != "JPEG" and getattr(image, "is_animated", False):
-            raise Refused("IMAGE_UNSUPPORTED", f"the {name} is animated; send a single frame")
-        image.load()
-    if name == "PNG":
+    """What a picture is, after all of it was decoded. Raises PictureError, MemoryError, and as ``verify`` does."""
+    picture = Picture(data, most_pixels)
+    width, height = picture.decode("RGB").size
+    if picture.format == "PNG":
         # Decoding skips checksums that other decoders, a provider's among them, insist on.
         with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
             again.verify()
-    return {"format": name, "width": width, "height": height}
+    return {"format": picture.format, "width": width, "height": height}
 
 
-def _too_many_pixels(width: int, height: int, most_pixels: int) -> Refused:
-    return Refused(
-        "IMAGE_TOO_LARGE",
-        f"it has {width} x {height} = {width * height / 1e6:.1f} megapixels and {most_pixels / 1e6:g} are allowed",
-    )
+def _unknown(data: bytes, message: str) -> dict[str, object]:
+    name = _foreign_format(data)
+    if name == "SVG":
+        message = f"it is an SVG drawing, which has no pixels; export it as {NAMES}"
+    elif name is not None:
+        message = f"it is a {name} file; send {NAMES}"
+    return {"reason": "IMAGE_UNSUPPORTED" if name is not None else "IMAGE_UNREADABLE", "message": message}
 
 
 def _verdict(data: bytes, most_pixels: int) -> dict[str, object]:
     try:
-        return examine(data, most_pixels)
-    except Refused as error:
-        return {"reason": error.reason, "message": str(error)}
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        return {"reason": "IMAGE_TOO_LARGE", "message": f"it unpacks to too much: {error}"}
+        with limits(most_pixels):
+            return examine(data, most_pixels)
+    except UnknownFormat as error:
+        return _unknown(data, str(error))
+    except PictureError as error:
+        return {"reason": f"IMAGE_{error.failure.name}", "message": str(error)}
     except MemoryError:
         return {"reason": "IMAGE_TOO_LARGE", "message": "decoding it takes more memory than allowed"}
     except Exception as error:  # noqa: BLE001
-        # Pillow's plugins raise whatever their parsing stumbles on: OSError, ValueError, SyntaxError, struct.error ...
-        return {"reason": "IMAGE_UNREADABLE", "message": f"it cannot be decoded: {error or type(error).__name__}"}
+        return {"reason": "IMAGE_UNREADABLE", "message": f"it is damaged: {error or type(error).__name__}"}
 
 
 def _read(stream: BinaryIO, count: int) -> bytes | None:
@@ -135,12 +109,9 @@ def serve(requests: BinaryIO, replies: BinaryIO, most_pixels: int, seconds: int)
 def main() -> None:
     """Set the limits and serve."""
     most_pixels, memory, seconds = (int(argument) for argument in sys.argv[1:4])
-    warnings.simplefilter("ignore")
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
-    # Pillow's own guard, for what is only found while decoding (a GIF's or WebP's inner frames).
-    Image.MAX_IMAGE_PIXELS = most_pixels
     Image.preinit()
-    from PIL import WebPImagePlugin  # noqa: F401  loaded before the memory is limited
+    # Loaded before the memory is limited.
+    from PIL import MpoImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import struct
 import sys
 from collections.abc import AsyncIterator
@@ -20,6 +21,10 @@ _GRACE = 1.0  # seconds a child gets to end by itself
 
 class _ChildDied(Exception):
     """The child ended, or spoke out of turn, before it answered."""
+
+
+class _TookTooLong(Exception):
+    """The kernel ended the child when the picture's share of processor time was used up."""
 
 
 class _Child:
@@ -67,6 +72,9 @@ class _Child:
                 raise _ChildDied(f"a reply of {length} bytes")
             reply = json.loads(await stdout.readexactly(length))
         except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+            await self.stop(grace=_GRACE)
+            if self._process.returncode == -signal.SIGXCPU:
+                raise _TookTooLong from error
             raise _ChildDied(str(error)) from error
         if not isinstance(reply, dict):
             raise _ChildDied("a reply that is no object")
@@ -89,9 +97,9 @@ class _Child:
 class ChildProcessInspector:
     """``ports.ImageInspector`` on resident child processes, started when first needed and replaced when they die.
 
-    ``children`` decode at once; ``timeout`` in seconds for one picture; ``max_bytes`` of the file; ``max_pixels`` is
-    checked before anything is decoded; ``memory`` is the child's address space in bytes. PNG, JPEG, WebP and GIF are
-    accepted, each with a single frame.
+    ``children`` decode at once; ``timeout`` in seconds on the clock for one picture, ``processor`` in seconds of
+    computing; ``max_bytes`` of the file; ``max_pixels`` is checked before anything is decoded; ``memory`` is the
+    child's address space in bytes. PNG, JPEG, WebP and GIF are accepted, each with a single frame.
     """
 
     def __init__(
@@ -99,13 +107,14 @@ class ChildProcessInspector:
         *,
         children: int = 1,
         timeout: float = 10.0,
+        processor: int = 5,
         max_bytes: int = 16 * 1024 * 1024,
         max_pixels: int = 40_000_000,
         memory: int = 1024 * 1024 * 1024,
     ) -> None:
-        self._timeout = timeout
+        self._timeout, self._processor = timeout, processor
         self._max_bytes = max_bytes
-        self._arguments = (max_pixels, memory, max(1, round(timeout)))
+        self._arguments = (max_pixels, memory, processor)
         self._all: set[_Child] = set()
         self._idle: list[_Child] = []
         self._free = asyncio.Semaphore(children)
@@ -149,6 +158,8 @@ class ChildProcessInspector:
                     return await child.ask(data)
             except TimeoutError as error:
                 raise ImageRejected(f"it was not decoded within {self._timeout:g} s") from error
+            except _TookTooLong as error:
+                raise ImageRejected(f"decoding it takes more than {self._processor} s of a processor") from error
 
     @contextlib.asynccontextmanager
     async def _child(self) -> AsyncIterator[_Child]:

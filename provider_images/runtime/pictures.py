@@ -1,13 +1,12 @@
 """From a picture's bytes to the array a model takes, as the manifest's ``input`` declares it.
 
-Nothing here trusts the bytes: formats, pixels and frames are limited before anything is decoded.
+``decoding`` says what a picture may be; large ones are decoded one at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import warnings
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -17,39 +16,48 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
+from provider_images.runtime.decoding import FORMATS as FORMATS
+from provider_images.runtime.decoding import Picture, limits
+from provider_images.runtime.decoding import PictureError as PictureError
 from provider_images.runtime.job import ItemFailure
 from provider_images.runtime.spec import InputSpec
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 # ImageNet's, channel by channel in the order RGB, as keras.applications.imagenet_utils has them.
 _TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _TORCH_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 _CAFFE_MEAN = np.array([123.68, 116.779, 103.939], np.float32)
 _WORKING_SIDE = 256  # pixels; more detail than this does not survive in a 28-pixel digit
+# A picture that takes more bytes than this is decoded alone: beside a model there is no room for several.
+_SMALL = 16 * 1024 * 1024
 
 
-class PictureError(Exception):
-    """One picture cannot be used; ``failure`` is the kind that the result carries."""
-
-    def __init__(self, failure: ItemFailure, detail: str) -> None:
-        super().__init__(detail)
-        self.failure = failure
+class _Large(Exception):
+    """Not to be decoded beside others."""
 
 
 def prepare_all(
     pictures: Sequence[bytes], spec: InputSpec, *, max_pixels: int, threads: int
-) -> list[NDArray[np.float32] | PictureError]:
-    """``prepare`` for many, with some at once; where one cannot be used, its PictureError stands in its place."""
+) -> Iterator[NDArray[np.float32] | PictureError]:
+    """``prepare`` for many, with some at once and the first given while others are under way.
 
-    def attempt(data: bytes) -> NDArray[np.float32] | PictureError:
+    Where one cannot be used, its PictureError stands in its place.
+    """
+
+    def attempt(data: bytes, most: float = _SMALL) -> NDArray[np.float32] | PictureError | None:
         try:
-            return _prepare(data, spec, max_pixels)
+            return _prepare(data, spec, max_pixels, most)
         except PictureError as error:
             return error
+        except _Large:
+            return None
 
     # One block around all threads: what it changes belongs to the whole process.
-    with _quiet(), ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(attempt, pictures))
+    with limits(max_pixels), ThreadPoolExecutor(threads) as pool:
+        for data, prepared in zip(pictures, pool.map(attempt, pictures), strict=True):
+            # In this thread, one by one: each thread of the pool would keep the room of the largest that it has had.
+            picture = attempt(data, math.inf) if prepared is None else prepared
+            assert picture is not None
+            yield picture
 
 
 def prepare(data: bytes, spec: InputSpec, *, max_pixels: int) -> NDArray[np.float32]:
@@ -57,26 +65,38 @@ def prepare(data: bytes, spec: InputSpec, *, max_pixels: int) -> NDArray[np.floa
 
     Raises PictureError when the bytes are not a picture of an accepted format, or too large.
     """
-    with _quiet():
-        return _prepare(data, spec, max_pixels)
+    with limits(max_pixels):
+        return _prepare(data, spec, max_pixels, math.inf)
 
 
 def decode_picture(data: bytes, max_pixels: int) -> Image.Image:
     """Decode one picture at its full size: RGB, upright. Raises PictureError as ``prepare`` does."""
-    with _quiet():
-        return _decode(data, "RGB", None, max_pixels)
+    with limits(max_pixels), _room_is_ours():
+        return Picture(data, max_pixels).decode("RGB")
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Damaged metadata only warns, and the pixel limit is ours: neither belongs on a log."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+def _room_is_ours() -> Iterator[None]:
+    """The oracle decoded the picture in less room than this: where there is none, it is not the picture's fault."""
+    try:
         yield
+    except MemoryError as error:
+        raise PictureError(ItemFailure.FAILED, "this worker has no memory left to decode it") from error
 
 
-def _prepare(data: bytes, spec: InputSpec, max_pixels: int) -> NDArray[np.float32]:
-    picture = _decode(data, "L" if spec.color == "gray" else "RGB", spec, max_pixels)
+def _prepare(data: bytes, spec: InputSpec, max_pixels: int, most: float) -> NDArray[np.float32]:
+    """Raises _Large when decoding takes more than that many bytes."""
+    with _room_is_ours():
+        source = Picture(data, max_pixels)
+        mode = "L" if spec.color == "gray" else "RGB"
+        source.shrink(mode, (4 * max(spec.width, _WORKING_SIDE), 4 * max(spec.height, _WORKING_SIDE)))
+        if source.memory > most:
+            raise _Large
+        return _fit(source.decode(mode), spec)
+
+
+def _fit(picture: Image.Image, spec: InputSpec) -> NDArray[np.float32]:
+    """The pixels that the model sees, in its own scale."""
     if spec.fit == "digit":
         values = centre_digit(np.asarray(picture), size=spec.width, box=spec.box)
     else:
@@ -122,39 +142,6 @@ def _middle(picture: Image.Image, spec: InputSpec) -> Image.Image:
     width, height = max(1, round(unit * spec.width)), max(1, round(unit * spec.height))
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
     return picture.crop((left, top, left + width, top + height))
-
-
-def _decode(data: bytes, mode: str, spec: InputSpec | None, max_pixels: int) -> Image.Image:
-    try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > max_pixels:
-            raise PictureError(
-                ItemFailure.TOO_LARGE, f"{image.width} x {image.height} pixels; the limit is {max_pixels}"
-            )
-        # A camera's MPO is a JPEG with further views behind it; its first is the picture.
-        if image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False):
-            raise PictureError(ItemFailure.UNSUPPORTED, "animated pictures are not accepted")
-        # JPEG can decode at a half, a quarter or an eighth of its size, which is much faster.
-        if spec is not None:
-            image.draft(mode, (4 * max(spec.width, _WORKING_SIDE), 4 * max(spec.height, _WORKING_SIDE)))
-        ImageOps.exif_transpose(image, in_place=True)
-        image = _flatten(image)
-        return image if image.mode == mode else image.convert(mode)
-    except PictureError:
-        raise
-    except Exception as error:  # decoders of hostile bytes raise whatever they like
-        raise PictureError(ItemFailure.UNREADABLE, f"{type(error).__name__}: {error}"[:200]) from error
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """Eight bits a channel, and white where the picture is transparent."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # 16-bit grey: Pillow's own conversion would clip every value above 255 to white.
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
 
 
 def centre_digit(gray: NDArray[np.uint8], *, size: int, box: int) -> NDArray[np.uint8]:

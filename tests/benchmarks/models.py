@@ -156,7 +156,7 @@ def prepare(family: str, folder: Path) -> None:
     model = build(family)
     manifest = manifest_of(family, sha256="0" * 64, size=1, cid=CID)
     spec = ModelSpec.from_manifest(manifest)
-    arrays = np.stack(prepare_all(photos(), spec.input, max_pixels=10**8, threads=THREADS))  # type: ignore[arg-type]
+    arrays = np.stack(list(prepare_all(photos(), spec.input, max_pixels=10**8, threads=THREADS)))  # type: ignore[arg-type]
     np.save(folder / "arrays.npy", arrays)
     features = keras.Model(model.inputs, model.layers[-1].input).predict(arrays[:BATCH], verbose=0)
     kernel = model.layers[-1].kernel

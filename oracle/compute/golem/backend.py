@@ -79,7 +79,7 @@ class GolemBackend:
         terms: GolemTerms,
         ledger: ProviderLedger,
         *,
-        max_pixels: int = 25_000_000,
+        max_pixels: int = 40_000_000,
         sweep_every: float = 5.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
