@@ -6,20 +6,25 @@ hash of its numbers, unless the model computes in integers and its manifest says
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
 from oracle.domain import FailureReason, ItemResult, ModelManifest, SegmentScore
 from oracle.manifests import INSTANCES
+from provider_images.runtime.job import Expected
 from provider_images.runtime.segments import decode_runs
 
 TIE = 2e-5
 """Two classes nearer than this may change places between two honest machines; a wrong label is further away."""
 FAMILIARITY = 2
 """Steps of 255 by which two honest machines may round the familiarity of a picture apart."""
-SPECK = 1e-3
-"""Share of a picture's pixels below which a class of a semantic segmentation may be there or not."""
+SPECK = 1e-4
+"""Share of a picture's pixels up to which a class of a semantic segmentation may be there or not."""
+EXCUSED = 2
+"""Segments that two honest results may not have in common: such as are at the edge of being reported at all."""
+LOOKS = 4
+"""Pairs of masks that are held against each other for each segment; honest segments seldom resemble two."""
 
 
 Box = tuple[float, float, float, float]
@@ -42,8 +47,7 @@ def agree(manifest: ModelManifest, left: ItemResult, right: ItemResult) -> bool:
     if left.size is not None:
         if comparison["class"] == "exact":
             return _segments(left) == _segments(right)
-        same = _same_instances if manifest.task == INSTANCES else _same_regions
-        return same(left, right, comparison)
+        return (_same_instances if manifest.task == INSTANCES else _same_regions)(manifest, left, right)
     if not left.labels or not right.labels:
         return False
     if comparison["class"] == "exact":
@@ -91,58 +95,106 @@ def _segments(item: ItemResult) -> list[tuple[Any, ...]]:
     return [(one.index, one.score, one.box, one.mask) for one in item.segments]
 
 
-def _same_instances(left: ItemResult, right: ItemResult, comparison: Mapping[str, Any]) -> bool:
+def _same_instances(manifest: ModelManifest, left: ItemResult, right: ItemResult) -> bool:
     """Whether each instance has its like on the other side: class, pixels and box (IoU) and score (epsilon).
 
-    One may be missing there whose score is within epsilon of the lowest that is reported: of the manifest's, or, where
-    a list was cut, of the list's own end.
+    Up to ``EXCUSED`` may have none whose score is within epsilon of the lowest that is reported: of the manifest's, or,
+    where a list had no room for more, of the list's own end.
     """
-    iou, epsilon = float(comparison["iou"]), float(comparison["epsilon"])
-    least = float(comparison["score"])
-    pairs = [(one, _runs(one)) for one in right.segments]
-    for one in left.segments:
-        runs = _runs(one)
-        like = next(
-            (
-                i
-                for i, (other, its) in enumerate(pairs)
-                if other.index == one.index
-                and abs(other.score - one.score) <= epsilon
-                and _box_overlap(one.box, other.box) >= iou
-                and overlap(runs, its) >= iou
-            ),
-            None,
-        )
+    comparison = manifest.document["comparison"]
+    iou, epsilon, least = (float(comparison[name]) for name in ("iou", "epsilon", "score"))
+    expected = Expected.of(manifest.document)
+    ends = [_end(item, least, expected) + epsilon for item in (left, right)]
+    others = [_Shape(one) for one in right.segments]
+    looks = LOOKS * (len(left.segments) + len(right.segments))
+    alone = 0
+    for one in map(_Shape, left.segments):
+        like = None
+        for i, other in enumerate(others):
+            if not one.resembles(other, iou, epsilon):
+                continue
+            looks -= 1
+            if one.overlap(other) >= iou:
+                like = i
+                break
+            if looks < 0:
+                return False
         if like is not None:
-            del pairs[like]
-        elif one.score > _end(right, least) + epsilon:
+            del others[like]
+        elif one.segment.score > ends[1]:
             return False
-    return all(other.score <= _end(left, least) + epsilon for other, _ in pairs)
+        else:
+            alone += 1
+    if any(other.segment.score > ends[0] for other in others):
+        return False
+    alone += len(others)
+    return alone <= EXCUSED and abs(left.found - right.found) <= EXCUSED
 
 
-def _end(item: ItemResult, least: float) -> float:
-    cut = item.found > len(item.segments) and item.segments
+def _end(item: ItemResult, least: float, expected: Expected) -> float:
+    """The least score that a list can hold."""
+    cut = item.segments and expected.is_cut([one.mask for one in item.segments])
     return item.segments[-1].score if cut else least
 
 
-def _same_regions(left: ItemResult, right: ItemResult, comparison: Mapping[str, Any]) -> bool:
-    """Whether each class has the same pixels (IoU) with the same score (epsilon) on both sides, but for specks."""
+def _same_regions(manifest: ModelManifest, left: ItemResult, right: ItemResult) -> bool:
+    """Whether each class has the same pixels (IoU) with the same score (epsilon) on both sides.
+
+    Up to ``EXCUSED`` classes may be on one side alone: specks, and the last of a list that had no room for more.
+    """
     assert left.size is not None
-    pixels = left.size[0] * left.size[1]
+    comparison = manifest.document["comparison"]
+    expected = Expected.of(manifest.document)
+    speck = SPECK * left.size[0] * left.size[1]
     here, there = ({one.index: one for one in item.segments} for item in (left, right))
+    ends = [_end(item, 0.0, expected) + float(comparison["epsilon"]) for item in (left, right)]
+    alone = 0
     for index in here.keys() | there.keys():
         one, other = here.get(index), there.get(index)
-        if max(found.area for found in (one, other) if found) <= SPECK * pixels:
+        if one is not None and other is not None:
+            if abs(one.score - other.score) > float(comparison["epsilon"]):
+                return False
+            if max(one.area, other.area) > speck and _Shape(one).overlap(_Shape(other)) < float(comparison["iou"]):
+                return False
             continue
-        if one is None or other is None or abs(one.score - other.score) > float(comparison["epsilon"]):
+        only, end = (one, ends[1]) if one is not None else (other, ends[0])
+        assert only is not None
+        if only.area > speck and only.score > end:
             return False
-        if overlap(_runs(one), _runs(other)) < float(comparison["iou"]):
-            return False
-    return True
+        alone += 1
+    return alone <= EXCUSED and abs(left.found - right.found) <= EXCUSED
 
 
-def _runs(segment: SegmentScore) -> list[int]:
-    return decode_runs(segment.mask, "mask")
+class _Shape:
+    """A segment whose mask is decoded once, when it is first needed."""
+
+    def __init__(self, segment: SegmentScore) -> None:
+        self.segment = segment
+        self._ends: list[int] | None = None
+
+    @property
+    def ends(self) -> list[int]:
+        """Where its runs end, outside first."""
+        if self._ends is None:
+            self._ends = list(accumulate(decode_runs(self.segment.mask, "mask")))
+        return self._ends
+
+    def resembles(self, other: _Shape, iou: float, epsilon: float) -> bool:
+        """Whether class, score, area and box leave it possible that both are one."""
+        mine, its = self.segment, other.segment
+        return (
+            mine.index == its.index
+            and abs(mine.score - its.score) <= epsilon
+            and min(mine.area, its.area) >= iou * max(mine.area, its.area)
+            and _box_overlap(mine.box, its.box) >= iou
+        )
+
+    def overlap(self, other: _Shape) -> float:
+        """Intersection over union of both masks."""
+        if self.segment.mask == other.segment.mask:
+            return 1.0
+        shared = intersection(self.ends, other.ends)
+        return shared / (self.segment.area + other.segment.area - shared)
 
 
 def _box_overlap(left: Box, right: Box) -> float:
@@ -153,16 +205,14 @@ def _box_overlap(left: Box, right: Box) -> float:
     return shared / (areas - shared)
 
 
-def overlap(left: Sequence[int], right: Sequence[int]) -> float:
-    """Intersection over union of two masks of one picture, given as runs of pixels, outside first."""
-    a, b = list(accumulate(left)), list(accumulate(right))
+def intersection(a: Sequence[int], b: Sequence[int]) -> int:
+    """Pixels that two masks of one picture share, given where their runs end, outside first."""
     shared = i = j = 0
-    # Runs of odd number are inside: [a[i], a[i + 1]) for even i.
+    # [a[i], a[i + 1]) is inside for even i.
     while i + 1 < len(a) and j + 1 < len(b):
         shared += max(0, min(a[i + 1], b[j + 1]) - max(a[i], b[j]))
         if a[i + 1] <= b[j + 1]:
             i += 2
         else:
             j += 2
-    union = sum(left[1::2]) + sum(right[1::2]) - shared
-    return shared / union if union else 1.0
+    return shared

@@ -10,6 +10,8 @@ from typing import Any, cast
 
 MAX_DETAIL = 300  # characters of a text that explains
 
+# Control characters, and halves of characters, which have no bytes.
+_UNSTORED = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NAME = re.compile(r"[A-Za-z0-9._:+-]{1,200}")
 
 
@@ -51,7 +53,10 @@ def fields(value: object, field: str, keys: set[str]) -> dict[str, Any]:
     if value.keys() != keys:
         wrong = min(str(key) for key in value.keys() ^ keys)
         state = "missing" if wrong in keys else "unknown"
-        raise JobError(f"{field}.{wrong}".lstrip(".")[:MAX_DETAIL] + f": {state}")
+        # A key may be anything.
+        raise JobError(
+            f"{field}.{wrong}".lstrip(".").encode("ascii", "backslashreplace").decode()[:MAX_DETAIL] + f": {state}"
+        )
     return cast(dict[str, Any], value)
 
 
@@ -75,6 +80,18 @@ def name(value: object, field: str) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise JobError(f"{field}: a name of 1 to 200 plain characters expected, not {short(value)}")
     return value
+
+
+def text(value: object, field: str) -> str:
+    """A short text that can be stored and shown. Raises JobError."""
+    if not isinstance(value, str) or len(value) > MAX_DETAIL or _UNSTORED.search(value):
+        raise JobError(f"{field}: a text of at most {MAX_DETAIL} printable characters expected, not {short(value)}")
+    return value
+
+
+def stored(text: str) -> str:
+    """The same text as ``text`` accepts it."""
+    return _UNSTORED.sub("?", text)[:MAX_DETAIL]
 
 
 def path(value: object, field: str) -> str:

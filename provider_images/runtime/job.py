@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from provider_images.runtime import checks
-from provider_images.runtime.checks import MAX_DETAIL
 from provider_images.runtime.checks import JobError as JobError
 from provider_images.runtime.checks import canonical_json as canonical_json
 from provider_images.runtime.checks import decode_object as decode_object
-from provider_images.runtime.segments import MAX_SIDE, Segment, segments_from
+from provider_images.runtime.segments import MAX_MASKS, MAX_SIDE, Segment, bytes_of, segments_from
 
 JOB_SCHEMA = 1
 RESULT_SCHEMA = 1
@@ -32,6 +31,7 @@ MAX_RESULT_BYTES = 4 * 1024 * 1024
 MAX_TOP_K = 100
 MAX_FOUND = 65_535
 CLASSIFICATION = "classification"
+SEMANTIC = "semantic-segmentation"
 
 _ROUNDING = 1e-3  # how far a float32 softmax may be from a sum of one
 
@@ -143,20 +143,44 @@ class Job:
 class Expected:
     """What a manifest holds a result to; the manifest must already be known to be sound."""
 
+    task: str
     classes: int
     most: int  # classes or segments of one picture
-    segmentation: bool
+    least: float  # score of a segment
+    background: int | None  # the class of a semantic segmentation that is no segment
     familiarity: bool
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Expected:
         """Read a manifest."""
         return cls(
+            task=manifest.get("task", CLASSIFICATION),
             classes=len(manifest["labels"]),
             most=manifest["output"]["top_k"],
-            segmentation=manifest.get("task", CLASSIFICATION) != CLASSIFICATION,
+            least=manifest.get("comparison", {}).get("score", 0.0),
+            background=manifest["output"].get("background"),
             familiarity="familiarity" in manifest,
         )
+
+    def check(self, segments: Sequence[Segment], found: int, field: str) -> None:
+        """Hold segments against it: how many, how sure, which classes. Raises JobError."""
+        if len(segments) > self.most:
+            raise JobError(f"{field}.segments: at most {self.most} expected")
+        if found > len(segments) and not self.is_cut([one.counts for one in segments]):
+            raise JobError(f"{field}.found: {found}, and room for more than {len(segments)} segments")
+        if segments and segments[-1].score < self.least:
+            raise JobError(f"{field}.segments: a score below {self.least}")
+        if self.task != SEMANTIC:
+            return
+        kinds = [one.index for one in segments]
+        if len(set(kinds)) != len(kinds) or self.background in kinds:
+            raise JobError(f"{field}.segments: a class stands twice, or is the background")
+        if any(a.score == b.score and a.area < b.area for a, b in itertools.pairwise(segments)):
+            raise JobError(f"{field}.segments: of equal scores, the larger area comes first")
+
+    def is_cut(self, masks: Sequence[str]) -> bool:
+        """Whether an honest list of segments with these masks may end there for want of room."""
+        return len(masks) == self.most or 2 * sum(map(bytes_of, masks)) >= MAX_MASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +209,15 @@ class ItemOutput:
             failure = body["failure"]
             if failure not in list(ItemFailure):
                 raise JobError(f"{field}.failure: {checks.short(failure)} is not a failure")
-            detail = body["detail"]
-            if not isinstance(detail, str) or len(detail) > MAX_DETAIL:
-                raise JobError(f"{field}.detail: at most {MAX_DETAIL} characters expected")
+            detail = checks.text(body["detail"], f"{field}.detail")
             return cls(_belongs(body["input"], input_id, field), failure=ItemFailure(failure), detail=detail)
-        keys = {"input", "size", "segments", "found"} if expected.segmentation else {"input", "labels"}
+        segmentation = expected.task != CLASSIFICATION
+        keys = {"input", "size", "segments", "found"} if segmentation else {"input", "labels"}
         body = checks.fields(value, field, keys | ({"familiarity"} if expected.familiarity else set()))
         familiarity = body.get("familiarity", 0)
         if expected.familiarity:
             checks.integer(familiarity, f"{field}.familiarity", 1, 255)
-        if not expected.segmentation:
+        if not segmentation:
             return cls(
                 _belongs(body["input"], input_id, field),
                 labels=_labels(
@@ -209,20 +232,20 @@ class ItemOutput:
         segments = segments_from(
             body["segments"], f"{field}.segments", classes=expected.classes, width=width, height=height
         )
-        if len(segments) > expected.most:
-            raise JobError(f"{field}.segments: at most {expected.most} expected")
+        found = checks.integer(body["found"], f"{field}.found", len(segments), MAX_FOUND)
+        expected.check(segments, found, field)
         return cls(
             _belongs(body["input"], input_id, field),
             size=(width, height),
             segments=segments,
-            found=checks.integer(body["found"], f"{field}.found", len(segments), MAX_FOUND),
+            found=found,
             familiarity=familiarity,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that ``from_dict`` reads."""
         if self.failure is not None:
-            return {"input": self.input, "failure": self.failure.value, "detail": self.detail[:MAX_DETAIL]}
+            return {"input": self.input, "failure": self.failure.value, "detail": checks.stored(self.detail)}
         body: dict[str, Any] = {"input": self.input}
         if self.familiarity:
             body["familiarity"] = self.familiarity
@@ -256,9 +279,7 @@ class JobResult:
         )
         if body["job"] != job.id:
             raise JobError(f"job: {checks.short(body['job'])} is not this job")
-        engine = body["engine"]
-        if not isinstance(engine, str) or len(engine) > MAX_DETAIL:
-            raise JobError("engine: a short text expected")
+        engine = checks.text(body["engine"], "engine")
         items = checks.listed(body["items"], "items", len(job.inputs), len(job.inputs))
         expected = Expected.of(job.model.manifest)
         return cls(

@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provider_images.runtime.answers import Answers
-from provider_images.runtime.job import MAX_INPUTS, MAX_RESULT_BYTES, ItemFailure, ItemOutput
+from provider_images.runtime.job import ItemFailure, ItemOutput
 from provider_images.runtime.masks import encode_mask
 from provider_images.runtime.model import Segmenter
 from provider_images.runtime.pictures import PictureError, decode_picture
-from provider_images.runtime.segments import MAX_SIDE, Segment
-
-_MAX_MASKS = MAX_RESULT_BYTES // MAX_INPUTS - 32 * 1024  # bytes of one picture's masks; the rest is for the numbers
+from provider_images.runtime.segments import MAX_MASKS, MAX_SIDE, Segment, bytes_of
 
 
 def segment_all(model: Segmenter, files: Mapping[str, bytes], *, max_pixels: int) -> Answers:
@@ -45,7 +43,7 @@ def _outcome(name: str, model: Segmenter, picture: NDArray[np.uint8]) -> ItemOut
     """The segments of one picture, as many as fit. Raises PictureError."""
     height, width = picture.shape[:2]
     segments: list[Segment] = []
-    found, room = 0, _MAX_MASKS
+    found, room = 0, MAX_MASKS
     for one in model.segment(picture):
         if not one.mask.any():
             continue
@@ -55,8 +53,10 @@ def _outcome(name: str, model: Segmenter, picture: NDArray[np.uint8]) -> ItemOut
         if len(segments) == model.spec.top_k or room < 0:
             continue
         counts = encode_mask(one.mask, one.top, one.left, height, width)
-        room -= len(counts)
+        room -= bytes_of(counts)
         # Once one does not fit, those after it are left out as well: the best stay.
         if room >= 0:
-            segments.append(Segment(one.index, round(one.score, 6), one.box, counts))
+            segments.append(Segment(one.index, round(one.score, 6), one.box, int(one.mask.sum()), counts))
+        elif sum(bytes_of(other.counts) for other in segments) < MAX_MASKS // 2:
+            raise PictureError(ItemFailure.TOO_LARGE, f"a mask of {len(counts)} bytes is too intricate to be told")
     return ItemOutput(name, size=(width, height), segments=tuple(segments), found=found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +19,25 @@ from provider_images.runtime.checks import JobError
 
 MAX_SEGMENTS = 100
 MAX_SIDE = 65_535  # pixels: the answer on-chain has two bytes for each
+MAX_MASKS = 224 * 1024  # bytes that the masks of one picture take in JSON
+MIN_BOX = 0.01  # pixels a side: results say hundredths
+
+# A number: characters with the sixth bit, which says that more follow, and one without.
+_NUMBER = re.compile(rb"[P-o]{0,6}[0-O]")
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One object, or all that is of one class.
 
-    ``box`` is (y1, x1, y2, x2) in pixels of the upright picture, y2 and x2 outside; ``counts`` is the encoded mask.
+    ``box`` is (y1, x1, y2, x2) in pixels of the upright picture, y2 and x2 outside; ``counts`` is the encoded mask, of
+    ``area`` pixels.
     """
 
     index: int
     score: float
     box: tuple[float, float, float, float]
+    area: int
     counts: str
 
     @classmethod
@@ -41,22 +49,19 @@ class Segment:
             for corner, limit in zip(checks.listed(box, f"{field}.box", 4, 4), (height, width) * 2, strict=True)
         ]
         y1, x1, y2, x2 = corners
-        if not (y1 < y2 and x1 < x2):
+        if not (y2 - y1 >= MIN_BOX and x2 - x1 >= MIN_BOX):
             raise JobError(f"{field}.box: it holds nothing")
         if not isinstance(counts, str):
             raise JobError(f"{field}.mask: a text expected")
-        found = cls(
-            index=checks.integer(index, f"{field}.index", 0, classes - 1),
-            score=checks.number(score, f"{field}.score", 0.0, 1.0),
-            box=(y1, x1, y2, x2),
-            counts=counts,
-        )
+        kind = checks.integer(index, f"{field}.index", 0, classes - 1)
+        sure = checks.number(score, f"{field}.score", 0.0, 1.0)
         runs = decode_runs(counts, f"{field}.mask")
         if sum(runs) != width * height:
             raise JobError(f"{field}.mask: {sum(runs)} pixels for a picture of {width} x {height}")
-        if not area_of(runs):
+        found = cls(kind, sure, (y1, x1, y2, x2), area_of(runs), counts)
+        if not found.area:
             raise JobError(f"{field}.mask: it has no pixels")
-        if not _within(runs, found.pixel_box, height):
+        if not within(runs, found.pixel_box, height):
             raise JobError(f"{field}.mask: pixels outside of its box")
         return found
 
@@ -65,18 +70,13 @@ class Segment:
         return [self.index, self.score, list(self.box), self.counts]
 
     @property
-    def area(self) -> int:
-        """Pixels of the mask."""
-        return area_of(decode_runs(self.counts, "mask"))
-
-    @property
     def pixel_box(self) -> tuple[int, int, int, int]:
         """The box in whole pixels, none of its own left out: y1, x1, y2, x2."""
         y1, x1, y2, x2 = self.box
         return math.floor(y1), math.floor(x1), math.ceil(y2), math.ceil(x2)
 
 
-def _within(runs: Sequence[int], box: tuple[int, int, int, int], height: int) -> bool:
+def within(runs: Sequence[int], box: tuple[int, int, int, int], height: int) -> bool:
     """Whether all pixels inside lie in a box of whole pixels, in a picture of this height."""
     top, left, bottom, right = box
     place = 0
@@ -93,13 +93,22 @@ def _within(runs: Sequence[int], box: tuple[int, int, int, int], height: int) ->
 
 def segments_from(value: object, field: str, *, classes: int, width: int, height: int) -> tuple[Segment, ...]:
     """Check a list of segments, by falling score. Raises JobError."""
+    given = checks.listed(value, field, 0, MAX_SEGMENTS)
+    # Before any is decoded: a stranger's millions of runs would take their time.
+    if sum(bytes_of(one[3]) for one in given if isinstance(one, list) and len(one) == 4) > MAX_MASKS:
+        raise JobError(f"{field}: masks of more than {MAX_MASKS} bytes")
     found = tuple(
         Segment.from_list(item, f"{field}[{i}]", classes=classes, width=width, height=height)
-        for i, item in enumerate(checks.listed(value, field, 0, MAX_SEGMENTS))
+        for i, item in enumerate(given)
     )
     if any(a.score < b.score for a, b in itertools.pairwise(found)):
         raise JobError(f"{field}: scores must fall")
     return found
+
+
+def bytes_of(counts: object) -> int:
+    """How many bytes a mask takes in JSON, where a backslash is two."""
+    return len(counts) + counts.count("\\") if isinstance(counts, str) else 0
 
 
 def encode_runs(runs: Sequence[int]) -> str:
@@ -118,27 +127,28 @@ def encode_runs(runs: Sequence[int]) -> str:
 
 def decode_runs(text: str, field: str) -> list[int]:
     """COCO's text as runs of pixels. Raises JobError, with the field, for what ``encode_runs`` does not write."""
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 30:
-            raise JobError(f"{field}: not a run-length encoding")
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if not bits & 0x20:
-            if bits & 0x10:
-                value -= 1 << shift
-            if len(runs) > 2:
-                value += runs[-2]
-            # Only the first run may be empty: where the first pixel is inside.
-            if value < (1 if runs else 0):
-                raise JobError(f"{field}: a run of {value} pixels")
-            runs.append(value)
-            value = shift = 0
-    if shift or not runs:
-        raise JobError(f"{field}: the run-length encoding is cut short")
+    data = text.encode("ascii", "xmlcharrefreplace")  # whose "&" is none of the characters
+    numbers = _NUMBER.findall(data)
+    if not numbers or sum(map(len, numbers)) != len(data):
+        raise JobError(f"{field}: not a run-length encoding, or one that is cut short")
+    # Few numbers are many: objects are smooth.
+    known = {number: _value(number) for number in set(numbers)}
+    steps = [known[number] for number in numbers]
+    runs = steps[:]
+    # From the third run on, each number is added to the run two before it.
+    runs[1::2] = itertools.accumulate(steps[1::2])
+    runs[2::2] = itertools.accumulate(steps[2::2])
+    # Only the first run may be empty: where the first pixel is inside.
+    if runs[0] < 0 or min(runs[1:], default=1) < 1:
+        raise JobError(f"{field}: a run of {min(runs)} pixels")
     return runs
+
+
+def _value(number: bytes) -> int:
+    value = 0
+    for i, character in enumerate(number):
+        value |= ((character - 48) & 0x1F) << (5 * i)
+    return value - (1 << 5 * len(number)) if (number[-1] - 48) & 0x10 else value
 
 
 def area_of(runs: Sequence[int]) -> int:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from provider_images.runtime.checks import MAX_DETAIL
 from provider_images.runtime.job import (
-    MAX_DETAIL,
     MAX_INPUTS,
     MAX_RESULT_BYTES,
     ItemFailure,
@@ -62,7 +62,7 @@ def test_job_and_result_read_back_as_written(count: int, data: st.DataObject) ->
                     ItemOutput,
                     st.just(item.id),
                     failure=st.sampled_from(ItemFailure),
-                    detail=st.text(max_size=MAX_DETAIL),
+                    detail=st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=MAX_DETAIL),
                 ),
             )
         )
@@ -70,6 +70,20 @@ def test_job_and_result_read_back_as_written(count: int, data: st.DataObject) ->
     )
     result = JobResult(job.id, "engine", 0.5, 0.25, items)
     assert JobResult.from_json(result.to_json(), job) == result
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\x1b[31m", "a\nb", "x" * (MAX_DETAIL + 1)])
+def test_given_a_text_that_cannot_be_kept_when_it_is_read_then_it_is_refused(text: str) -> None:
+    job = a_job(1)
+    good = json.loads(a_result(job).to_json())
+    failed = {"input": job.inputs[0].id, "failure": "failed", "detail": text}
+    for bad in (good | {"engine": text}, good | {"items": [failed]}, good | {text[:9]: 1}):
+        with pytest.raises(JobError) as caught:
+            JobResult.from_json(json.dumps(bad), job)
+        str(caught.value).encode()
+    # What the runtime itself has to tell is made fit.
+    own = ItemOutput(job.inputs[0].id, failure=ItemFailure.FAILED, detail=text)
+    assert JobResult.from_json(JobResult(job.id, "engine", 0, 0, (own,)).to_json(), job).items[0].detail
 
 
 JSON = st.recursive(

@@ -13,7 +13,7 @@ import pytest
 from provider_images.mask_rcnn.config import COCO, SMALL
 from provider_images.mask_rcnn.manifests import HERE, coco_labels, coco_manifest
 from provider_images.mask_rcnn.scenes import SIDE
-from provider_images.runtime import segmentation
+from provider_images.runtime import job, segmentation, segments
 from provider_images.runtime.checks import JobError
 from provider_images.runtime.engines import ModelError, NumpyEngine
 from provider_images.runtime.job import Expected, ItemFailure, ItemOutput
@@ -45,13 +45,18 @@ def read(*segments: Any) -> tuple[Segment, ...]:
 
 def test_given_a_sound_segment_when_it_is_read_then_it_is_what_was_written() -> None:
     (found,) = read(a_segment())
-    assert found == Segment(1, 0.5, (2.0, 3.0, 6.0, 8.0), counts())
+    assert found == Segment(1, 0.5, (2.0, 3.0, 6.0, 8.0), 20, counts())
     assert (found.area, found.pixel_box) == (20, (2, 3, 6, 8))
-    assert Segment(0, 1.0, (1.2, 0.0, 3.4, 5.0), "").pixel_box == (1, 0, 4, 5)
+    assert Segment(0, 1.0, (1.2, 0.0, 3.4, 5.0), 0, "").pixel_box == (1, 0, 4, 5)
     assert read(found.to_list()) == (found,)
     # A mask may leave its box where the box's edge cuts a pixel, and no further.
     assert read(a_segment(box=[2.5, 3.99, 5.01, 7.2]))
     assert read(a_segment(box=[0, 3, HEIGHT, 8], mask=counts(0, 3, HEIGHT, 8)))
+
+
+def expect(classes: int, most: int, **changes: Any) -> Expected:
+    whole = {"task": "instance-segmentation", "classes": classes, "most": most, "least": 0.0, "background": None}
+    return Expected(**(whole | {"familiarity": False} | changes))
 
 
 OUTSIDE = encode_runs([WIDTH * HEIGHT])
@@ -79,9 +84,9 @@ OUTSIDE = encode_runs([WIDTH * HEIGHT])
         ({"mask": 7}, r"s\[0\].mask: a text"),
         ({"mask": ""}, r"s\[0\].mask: .* cut short"),
         ({"mask": counts()[:-1] + "P"}, r"s\[0\].mask: .* cut short"),
-        ({"mask": "\x00"}, r"s\[0\].mask: not a run-length"),
-        ({"mask": "é"}, r"s\[0\].mask: not a run-length"),
-        ({"mask": "oooooooo"}, r"s\[0\].mask: not a run-length"),
+        ({"mask": "\x00"}, r"s\[0\].mask: .*not a run-length"),
+        ({"mask": "é"}, r"s\[0\].mask: .*not a run-length"),
+        ({"mask": "oooooooo"}, r"s\[0\].mask: .*not a run-length"),
         ({"mask": encode_runs([5, 0, 115])}, r"s\[0\].mask: a run of 0 pixels"),
         ({"mask": encode_runs([-5, 125])}, r"s\[0\].mask: a run of -5 pixels"),
         ({"mask": encode_runs([5, 4])}, r"s\[0\].mask: 9 pixels for a picture of 12 x 10"),
@@ -124,12 +129,47 @@ def test_given_segments_in_another_order_or_too_many_when_they_are_read_then_the
 def test_given_an_outcome_with_something_wrong_when_it_is_read_then_that_is_named(
     changes: dict[str, Any], said: str
 ) -> None:
-    expected = Expected(classes=CLASSES, most=2, segmentation=True, familiarity=False)
+    expected = expect(CLASSES, 2)
     good = {"input": "a", "size": [WIDTH, HEIGHT], "segments": [a_segment()] * 2, "found": 5}
     outcome = ItemOutput.from_dict(good, "item", input_id="a", expected=expected)
     assert outcome.to_dict() == json.loads(json.dumps(good))
     with pytest.raises(JobError, match=said):
         ItemOutput.from_dict(good | changes, "item", input_id="a", expected=expected)
+
+
+def test_given_a_list_that_ends_before_it_must_when_it_is_read_then_it_is_refused() -> None:
+    one = {"input": "a", "size": [WIDTH, HEIGHT], "segments": [a_segment()], "found": 2}
+    with pytest.raises(JobError, match=r"item\.found: 2, and room for more than 1"):
+        ItemOutput.from_dict(one, "item", input_id="a", expected=expect(CLASSES, 2))
+    assert ItemOutput.from_dict(one, "item", input_id="a", expected=expect(CLASSES, 1)).found == 2
+
+
+def test_given_a_score_below_the_least_when_it_is_read_then_it_is_refused() -> None:
+    one = {"input": "a", "size": [WIDTH, HEIGHT], "segments": [a_segment(score=0.5)], "found": 1}
+    with pytest.raises(JobError, match=r"a score below 0\.51"):
+        ItemOutput.from_dict(one, "item", input_id="a", expected=expect(CLASSES, 2, least=0.51))
+
+
+@pytest.mark.parametrize(
+    ("regions", "said"),
+    [
+        ([a_segment(), a_segment()], "a class stands twice"),
+        ([a_segment(index=0)], "is the background"),
+        ([a_segment(mask=counts(2, 3, 3, 4)), a_segment(index=2)], "the larger area comes first"),
+    ],
+)
+def test_given_regions_that_no_map_of_classes_has_when_they_are_read_then_they_are_refused(
+    regions: list[Any], said: str
+) -> None:
+    one = {"input": "a", "size": [WIDTH, HEIGHT], "segments": regions, "found": len(regions)}
+    expected = expect(CLASSES, 9, task="semantic-segmentation", background=0)
+    with pytest.raises(JobError, match=said):
+        ItemOutput.from_dict(one, "item", input_id="a", expected=expected)
+
+
+def test_given_more_runs_than_anybody_needs_when_they_are_read_then_none_is_decoded() -> None:
+    with pytest.raises(JobError, match="masks of more than"):
+        read(*[a_segment(mask="1" * (segments.MAX_MASKS // 4))] * 5)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -176,7 +216,7 @@ def outcome(model: Double, picture: np.ndarray | None = None) -> ItemOutput:
     Image.fromarray(page).save(target, "PNG")
     (item,) = segment_all(model, {"a": target.getvalue()}, max_pixels=10**7).items
     if item.failure is None:
-        expected = Expected(14, model.spec.top_k, segmentation=True, familiarity=False)
+        expected = expect(14, model.spec.top_k)
         assert ItemOutput.from_dict(item.to_dict(), "item", input_id="a", expected=expected) == item
     return item
 
@@ -191,10 +231,19 @@ def test_given_more_finds_than_are_told_when_they_are_packed_then_the_best_stay_
 def test_given_masks_that_do_not_fit_when_they_are_packed_then_the_best_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     small, large = a_find(0.9), a_find(0.8, np.indices((7, 8)).sum(axis=0) % 2 == 0)
     text = encode_mask(small.mask, small.top, small.left, HEIGHT, WIDTH)
-    monkeypatch.setattr(segmentation, "_MAX_MASKS", 2 * len(text))
+    for module in (segmentation, job):
+        monkeypatch.setattr(module, "MAX_MASKS", 2 * len(text))
     item = outcome(Double(small, large, small, top_k=40))
     assert [one.score for one in item.segments] == [0.9]
     assert item.found == 3
+
+
+def test_given_one_mask_that_takes_more_than_half_of_the_room_when_it_is_packed_then_that_picture_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    large = a_find(0.8, np.indices((7, 8)).sum(axis=0) % 2 == 0)
+    monkeypatch.setattr(segmentation, "MAX_MASKS", 20)
+    assert outcome(Double(large)).failure is ItemFailure.TOO_LARGE
 
 
 def test_given_an_answer_that_is_no_number_when_it_is_packed_then_that_picture_fails_alone() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from oracle.domain import ItemResult, SegmentScore, ServableModel, TaskInput, Ta
 from oracle.errors import ContentCorrupt
 from oracle.manifests import read_manifest
 from oracle.market import KnownAnswer
-from oracle.pipeline.comparison import agree, overlap
+from oracle.pipeline.comparison import agree, intersection
 from oracle.pipeline.results import compact_answer, result_document
 from oracle.store import SqliteRequestStore
 from provider_images.runtime.masks import encode_mask
@@ -50,10 +52,10 @@ def segment(
     return SegmentScore(index, INSTANCES.labels[index], score, edges, (y2 - y1) * (x2 - x1), counts)
 
 
-def item(*segments: SegmentScore, found: int | None = None, familiarity: int = 0) -> ItemResult:
+def item(*segments: SegmentScore, found: int | None = None, familiarity: int = 0, side: int = SIDE) -> ItemResult:
     return ItemResult(
         b"\1" * 32,
-        size=(SIDE, SIDE),
+        size=(side, side),
         segments=segments,
         found=len(segments) if found is None else found,
         familiarity=familiarity,
@@ -233,22 +235,51 @@ def test_an_instance_of_which_one_of_the_two_is_missing_must_be_near_the_least_s
     assert not agree(INSTANCES, item(segment(), sure), item(segment()))
 
 
-def test_where_a_list_was_cut_its_own_end_is_the_least_score() -> None:
+def test_where_a_list_had_no_room_for_more_its_own_end_is_the_least_score() -> None:
+    full = INSTANCES.document["output"]["top_k"]
+    many = [segment(score=0.9, box=(i, 0, i + 1, 3)) for i in range(full - 1)]
     last = segment(score=0.85, box=(30, 30, 38, 38))
     other = segment(score=0.85, box=(0, 30, 8, 38))
-    assert agree(INSTANCES, item(segment(), last, found=3), item(segment(), other, found=3))
-    assert not agree(INSTANCES, item(segment(), last), item(segment(), other))
+    assert agree(INSTANCES, item(*many, last), item(*many, other))
+    assert not agree(INSTANCES, item(*many[1:], last), item(*many[1:], other))
+
+
+def test_no_more_than_two_instances_may_stand_alone() -> None:
+    near = COMPARISON["score"] + COMPARISON["epsilon"] / 2
+    invented = [segment(score=near, box=(i, 30, i + 1, 38)) for i in range(3)]
+    assert agree(INSTANCES, item(segment()), item(segment(), *invented[:2]))
+    assert not agree(INSTANCES, item(segment()), item(segment(), *invented))
+    assert not agree(INSTANCES, item(segment()), item(segment(), found=4))
 
 
 def test_one_instance_does_not_stand_for_two() -> None:
     assert not agree(INSTANCES, item(segment(), segment()), item(segment()))
 
 
+def test_results_made_to_be_slow_to_compare_do_not_agree() -> None:
+    # Alike in class, score, box and area, and yet each pair of masks shares half of its pixels.
+    rng = np.random.default_rng(1)
+    crowds = []
+    for _ in range(2):
+        masks = [rng.permutation(np.arange(400) % 2 == 0).reshape(20, 20) for _ in range(40)]
+        for mask in masks:
+            mask[[0, 0, -1, -1], [0, -1, 0, -1]] = True
+        crowds.append(
+            item(*(dataclasses.replace(segment(), area=202, mask=encode_mask(m, 5, 5, SIDE, SIDE)) for m in masks))
+        )
+    began = time.perf_counter()
+    assert not agree(INSTANCES, *crowds)
+    assert time.perf_counter() - began < 5
+
+
 def test_regions_may_differ_in_specks_and_in_nothing_larger() -> None:
-    mine = item(segment(3, 1.0))
-    assert agree(REGIONS, mine, item(segment(3, 1.0), segment(4, 1.0, (30, 30, 31, 31))))
-    assert not agree(REGIONS, mine, item(segment(3, 1.0), segment(4, 1.0, (30, 30, 32, 32))))
-    assert not agree(REGIONS, mine, item(segment(3, 1.0, (5, 5, 25, 22))))
+    mine = item(segment(3, 1.0, side=200), side=200)
+    for edge, same in ((2, True), (3, False)):
+        speck = segment(4, 1.0, (30, 30, 30 + edge, 32), side=200)
+        assert agree(REGIONS, mine, item(segment(3, 1.0, side=200), speck, side=200)) is same
+    assert not agree(REGIONS, mine, item(segment(3, 1.0, (5, 5, 25, 22), side=200), side=200))
+    specks = [segment(index, 1.0, (30, 30, 31, 31), side=200) for index in (4, 5, 6)]
+    assert not agree(REGIONS, mine, item(segment(3, 1.0, side=200), *specks, side=200))
 
 
 def test_the_familiarity_of_honest_machines_is_nearly_the_same() -> None:
@@ -258,11 +289,28 @@ def test_the_familiarity_of_honest_machines_is_nearly_the_same() -> None:
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
 @settings(deadline=None)
-def test_the_overlap_of_runs_is_that_of_pixels(height: int, width: int, seed: int) -> None:
+def test_what_runs_share_is_what_pixels_share(height: int, width: int, seed: int) -> None:
     left, right = np.random.default_rng(seed).random((2, height, width)) < 0.5
-    runs = [decode_runs(encode_mask(mask, 0, 0, height, width), "") for mask in (left, right) if mask.any()]
-    if len(runs) == 2:
-        assert overlap(*runs) == pytest.approx((left & right).sum() / (left | right).sum())
+    ends = [
+        list(accumulate(decode_runs(encode_mask(mask, 0, 0, height, width), "")))
+        for mask in (left, right)
+        if mask.any()
+    ]
+    if len(ends) == 2:
+        assert intersection(*ends) == (left & right).sum()
+
+
+@given(found(), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=40)
+def test_two_machines_that_differ_by_rounding_agree_both_ways(result: ItemResult, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shaken = [
+        dataclasses.replace(one, score=min(1.0, max(0.0, one.score + float(rng.normal(0, 1e-6)))))
+        for one in result.segments
+    ]
+    other = dataclasses.replace(result, segments=tuple(sorted(shaken, key=lambda one: -one.score)))
+    assert agree(INSTANCES, result, other)
+    assert agree(INSTANCES, other, result)
 
 
 async def test_a_known_answer_is_remembered_whole(tmp_path: Path) -> None:
