@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,11 +113,14 @@ def detect(
     return Detections(boxes, classes, scores, (1 / (1 + np.exp(-masks))).astype(np.float32))
 
 
+_anchors = lru_cache(maxsize=8)(anchors)  # of the few sizes that pictures are padded to
+
+
 def propose(config: Config, scores: Array, deltas: Array, height: int, width: int) -> Array:
     """The regions worth a second look, best first: (r, 4), of the trunk's scores (a, 2) and deltas (a, 4)."""
     preference = scores[:, 1] - scores[:, 0]
     best = np.argsort(-preference, kind="stable")[: config.candidates]
-    boxes = geometry.decode(np, anchors(config, height, width)[best], deltas[best] * geometry.DELTA_SCALE)
+    boxes = geometry.decode(np, _anchors(config, height, width)[best], deltas[best] * geometry.DELTA_SCALE)
     boxes = geometry.clip(np, boxes, (0, 0, height - config.edge, width - config.edge))
     regions: Array = boxes[geometry.suppress(boxes, preference[best], config.proposal_overlap, config.proposals)]
     return regions

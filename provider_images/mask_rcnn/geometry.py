@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DELTA_SCALE = np.array([0.1, 0.1, 0.2, 0.2], np.float32)  # what the networks' deltas are multiplied with
+_AT_ONCE = 16  # boxes that numpy reads at a time
 _MAX_GROWTH = 4.0  # log of how much larger than its anchor a box may get: no overflow from untrained weights
 
 
@@ -100,15 +101,22 @@ def align(xp: Any, maps: list[Any], level: Any, boxes: Any, size: int, scales: t
         part = points - below
         return [(xp.array(below, dtype="int32"), 1 - part), (xp.array(above, dtype="int32"), part)]
 
-    total = None
+    rows, columns = axis(0), axis(1)
     width = shape[..., 1][..., None, None]  # (n, b, 1, 1)
-    for row, down in axis(0):
-        for column, right in axis(1):
-            index = first[..., None, None] + row[..., :, None] * width + column[..., None, :]  # (n, b, size, size)
-            weight = down[..., :, None] * right[..., None, :]
-            part = xp.take(flat, index, axis=0) * weight[..., None]
-            total = part if total is None else total + part
-    return total
+
+    def read(some: slice) -> Any:
+        total = None
+        for row, down in rows:
+            for column, right in columns:
+                index = row[:, some, :, None] * width[:, some] + column[:, some, None, :]  # (n, some, size, size)
+                weight = down[:, some, :, None] * right[:, some, None, :]
+                part = xp.take(flat, first[:, some, None, None] + index, axis=0) * weight[..., None]
+                total = part if total is None else total + part
+        return total
+
+    # Numpy reads so few at a time that they stay in the processor's cache: half the time.
+    few = _AT_ONCE if xp is np else max(1, boxes.shape[1])
+    return xp.concatenate([read(slice(i, i + few)) for i in range(0, max(1, boxes.shape[1]), few)], axis=1)
 
 
 def suppress(
@@ -116,12 +124,23 @@ def suppress(
 ) -> NDArray[np.int64]:
     """Greedy NMS: indices of at most ``count`` boxes, best first, none overlapping a better one by more than this."""
     order = np.argsort(-scores, kind="stable")
+    top, left, bottom, right = np.ascontiguousarray(boxes[order].T)
+    areas = (bottom - top) * (right - left)
+    gone = np.zeros(len(order), bool)
     kept: list[int] = []
-    while len(order) and len(kept) < count:
-        best, order = order[0], order[1:]
-        kept.append(int(best))
-        order = order[overlap(np, boxes[best][None], boxes[order])[0] <= threshold]
-    return np.array(kept, np.int64)
+    for i in range(len(order)):
+        if len(kept) == count:
+            break
+        if gone[i]:
+            continue
+        kept.append(i)
+        # What ``overlap`` computes, but coordinate by coordinate over those that are worse: a tenth of the time.
+        rest = slice(i + 1, None)
+        down = np.minimum(bottom[i], bottom[rest]) - np.maximum(top[i], top[rest])
+        across = np.minimum(right[i], right[rest]) - np.maximum(left[i], left[rest])
+        shared = np.maximum(down, 0) * np.maximum(across, 0)
+        gone[rest] |= shared / np.maximum(areas[i] + areas[rest] - shared, 1e-6) > threshold
+    return order[kept]
 
 
 def survivors(ops: Any, boxes: Any, threshold: float) -> Any:

@@ -25,8 +25,11 @@ class MaskSegmenter:
 
     def __init__(self, networks: Networks, spec: ModelSpec, engine: str) -> None:
         self.engine, self._networks, self._spec = engine, networks, spec
-        # The first run plans memory and kernels.
-        detect(networks, np.zeros((spec.input.height, spec.input.width, 3), np.uint8), score=0.0)
+        # The first run sets kernels up, for which the smallest will do.
+        config = networks.config
+        networks.trunk(np.zeros((1, config.strides[-1], config.strides[-1], 3), np.float32))
+        for head, crop in ((networks.box_head, BOX_CROP), (networks.mask_head, config.mask_crop)):
+            head(np.zeros((1, crop, crop, config.channels), np.float32))
 
     @property
     def spec(self) -> ModelSpec:
@@ -62,6 +65,18 @@ def load_keras(spec: ModelSpec, weights: Path, engine: str) -> MaskSegmenter:
             model.fill(read_weights(weights.read_bytes(), [tuple(v.shape) for v in model.weights]))
     except (WeightsError, OSError) as error:
         raise ModelError(f"weights: {error}") from error
+    return MaskSegmenter(compiled(model), spec, engine)
+
+
+def untrained_coco(engine: str) -> MaskSegmenter:
+    """The large one on TensorFlow with random weights, which find as many objects as they may: to measure with."""
+    from provider_images.mask_rcnn.manifests import coco_manifest
+    from provider_images.mask_rcnn.model import MaskRCNN
+
+    model = MaskRCNN(COCO)
+    last = model.box_head.get_layer("mrcnn_class_logits").kernel
+    last.assign(np.random.default_rng(1).normal(0, 0.3, last.shape))
+    spec = ModelSpec.from_manifest(coco_manifest(sha256="0" * 64, size=1, cid=""))
     return MaskSegmenter(compiled(model), spec, engine)
 
 
