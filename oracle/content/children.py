@@ -1,13 +1,13 @@
 """Resident child processes for work on hostile bytes: asked over pipes, bounded in time, replaced when they die.
 
-A frame is a 4-byte big-endian length and as many bytes; a child answers each frame with one. It ends when its input
-does, so it never outlives its parent.
+Frames, and the child's side: ``frames.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import struct
 import sys
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ class ChildDied(Exception):
 
 
 class ChildSlow(Exception):
-    """A child did not answer in time and was ended."""
+    """A child did not answer in time, or used its share of a processor up; it was ended. The message says which."""
 
 
 class _Child:
@@ -71,6 +71,10 @@ class _Child:
                 raise ChildDied(f"a reply of {length} bytes")
             return await stdout.readexactly(length)
         except (OSError, asyncio.IncompleteReadError) as error:
+            await self.stop(grace=_GRACE)
+            # How the kernel ends a process that computes for longer than it may: see ``frames.py``.
+            if self._process.returncode == -signal.SIGXCPU:
+                raise ChildSlow("its share of a processor") from error
             raise ChildDied(str(error)) from error
 
     async def stop(self, *, grace: float) -> None:
@@ -129,7 +133,7 @@ class ChildPool:
                 async with asyncio.timeout(self._timeout):
                     return await child.ask(data)
             except TimeoutError as error:
-                raise ChildSlow(f"{self._timeout:g} s") from error
+                raise ChildSlow(f"{self._timeout:g} s on the clock") from error
 
     @contextlib.asynccontextmanager
     async def _child(self) -> AsyncIterator[_Child]:

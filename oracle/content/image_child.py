@@ -1,8 +1,7 @@
 """The process that decodes pictures under resource limits, exactly as a provider will.
 
-Protocol on its pipes: a frame is a 4-byte big-endian length and as many bytes. A picture comes in, one JSON object goes
-out: ``format``, ``width`` and ``height`` in pixels as the picture is to be shown, or ``reason`` (a name of
-``FailureReason``) and ``message``. It ends when its input does, so it never outlives its parent.
+A frame (``frames.py``) with a picture comes in, one with a JSON object goes out: ``format``, ``width`` and ``height``
+in pixels as the picture is to be shown, or ``reason`` (a name of ``FailureReason``) and ``message``.
 
 Arguments: most pixels, most address space in bytes, most processor seconds a picture.
 """
@@ -12,12 +11,11 @@ from __future__ import annotations
 import io
 import json
 import resource
-import struct
 import sys
-from typing import BinaryIO
 
 from PIL import Image
 
+from oracle.content.frames import serve
 from provider_images.runtime.decoding import NAMES, Picture, PictureError, UnknownFormat, limits
 
 # What people send although we do not take it: how such files begin, so that the refusal can name them.
@@ -86,26 +84,6 @@ def _verdict(data: bytes, most_pixels: int) -> dict[str, object]:
         return {"reason": "IMAGE_UNREADABLE", "message": f"it is damaged: {error or type(error).__name__}"}
 
 
-def _read(stream: BinaryIO, count: int) -> bytes | None:
-    data = stream.read(count)
-    return data if len(data) == count else None
-
-
-def serve(requests: BinaryIO, replies: BinaryIO, most_pixels: int, seconds: int) -> None:
-    """Answer frames until the input ends."""
-    while (header := _read(requests, 4)) is not None:
-        data = _read(requests, struct.unpack(">I", header)[0])
-        if data is None:
-            return
-        # The limit counts the process's whole life, and this process lives for many pictures.
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        allowed = int(used.ru_utime + used.ru_stime) + seconds + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
-        answer = json.dumps(_verdict(data, most_pixels)).encode()
-        replies.write(struct.pack(">I", len(answer)) + answer)
-        replies.flush()
-
-
 def main() -> None:
     """Set the limits and serve."""
     most_pixels, memory, seconds = (int(argument) for argument in sys.argv[1:4])
@@ -114,11 +92,7 @@ def main() -> None:
     from PIL import MpoImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    replies = sys.stdout.buffer
-    # Nothing that a library prints may end up between the frames.
-    sys.stdout = sys.stderr
-    serve(sys.stdin.buffer, replies, most_pixels, seconds)
+    serve(lambda data: json.dumps(_verdict(data, most_pixels)).encode(), seconds)
 
 
 if __name__ == "__main__":
