@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 
 VERSION = 1
 KIND_CLASSIFICATION = 1
@@ -59,10 +60,11 @@ class ClassificationAnswer:
         end = 4 + 4 * count
         if any(word[end:]):
             raise ValueError("bytes after the last class are not zero")
-        return cls(
-            entries=tuple(AnswerEntry(*pair) for pair in struct.iter_unpack(">HH", word[4:end])),
-            familiarity=familiarity,
-        )
+        entries = tuple(AnswerEntry(*pair) for pair in struct.iter_unpack(">HH", word[4:end]))
+        shares = [10_000, *(entry.confidence_bps for entry in entries)]
+        if any(a < b for a, b in pairwise(shares)):
+            raise ValueError("confidences are above one, or do not fall")
+        return cls(entries, familiarity)
 
 
 @dataclass(frozen=True, slots=True)

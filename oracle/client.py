@@ -17,14 +17,14 @@ from oracle.chain.coordinator import CoordinatorReader
 from oracle.chain.deployment import Role, account_of, coordinator_address, fee_policy
 from oracle.chain.rpc import Rpc
 from oracle.content.ipfs import IpfsContentStore
-from oracle.documents import read_result
+from oracle.documents import pixel_box, read_result
 from oracle.domain import ChainEvent, Cid, ModelManifest, OnChainModel, OnChainStatus, RequestSeen, RequestSettled
 from oracle.errors import ContentCorrupt, PermanentFailure, Retryable, RpcRangeRefused, RpcUnavailable, SibylError
 from oracle.manifests import MAX_BYTES as MANIFEST_MAX_BYTES
 from oracle.manifests import read_manifest
 from oracle.settings import Settings
 
-RESULT_LIMIT = 64 * 1024 * 1024
+RESULT_LIMIT = 8 * 1024 * 1024
 DEFAULT_DEADLINE = 600  # seconds
 SHORTEST_DEADLINE = 30  # seconds, the coordinator's own rule
 LAG = 5.0  # seconds in which the nodes behind one address come to agree on a new block
@@ -33,6 +33,8 @@ REGISTRY_SECONDS = 30.0  # for all of them
 _UNREAD = "not read: too many manifests are slow to come"
 _MANIFESTS_AT_ONCE = 8
 _SHOWN = 8  # models that an error names
+_PNG = b"\x89PNG\r\n\x1a\n"
+_DISTRUST = "Do not trust either."
 
 
 class UnknownRequest(SibylError):
@@ -387,14 +389,16 @@ class Client:
     async def files(self, outcome: Outcome) -> dict[str, bytes]:
         """The drawings that belong to a result, PNG, by name: each hashed here against its CID.
 
-        Raises ContentError, such as ContentUnavailable.
+        Raises ContentCorrupt for what is no PNG, and what the content store raises, such as ContentUnavailable.
         """
         named = outcome.document.get("files", {}) if outcome.document else {}
         found = {}
         for name, file in named.items():
-            found[name] = await self.content.fetch(
-                Cid.parse(file["cid"]), limit=file["bytes"], timeout=self.settings.fetch_timeout
-            )
+            cid = Cid.parse(file["cid"])
+            data = await self.content.fetch(cid, limit=file["bytes"], timeout=self.settings.fetch_timeout)
+            if len(data) != file["bytes"] or not data.startswith(_PNG):
+                raise ContentCorrupt(f"the drawing {name} ({cid}) is not what the result says", remedy=_DISTRUST)
+            found[name] = data
         return found
 
     async def _compare(
@@ -412,7 +416,7 @@ class Client:
             )
         )
         if cid is None or not same:
-            raise ContentCorrupt("the result document and the answer on-chain disagree", remedy="Do not trust either.")
+            raise ContentCorrupt("the result document and the answer on-chain disagree", remedy=_DISTRUST)
         if not await self.reader.verify_result(request.request_id, cid, settled.answer):
             raise ContentCorrupt("the coordinator does not vouch for this result", remedy="Do not trust it.")
 
@@ -439,6 +443,7 @@ def _same_instances(answer: SegmentationAnswer, document: Mapping[str, Any]) -> 
         and all(
             segment["index"] == one.class_index
             and segment["area"] == one.area
+            and pixel_box(segment["bbox"], answer.width, answer.height) == one.box
             and abs(segment["score"] * 10_000 - one.score_bps) <= 1
             for segment, one in zip(segments, answer.instances, strict=False)
         )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oracle.domain import Cid
 from oracle.errors import ContentCorrupt
+from oracle.manifests import INSTANCES, SEMANTIC
 from provider_images.runtime.checks import JobError
-from provider_images.runtime.segments import MAX_SEGMENTS, MAX_SIDE, area_of, decode_runs
+from provider_images.runtime.segments import MAX_SEGMENTS, MAX_SIDE, area_of, decode_runs, within
 
 SCHEMA = "sibyl/result/1"
+_SEGMENTATIONS = frozenset({INSTANCES, SEMANTIC})
 MOST_FILE_BYTES = 16 * 1024 * 1024
 _MOST_FILES = 8
 _FILE_NAME = re.compile(r"[a-z]{1,20}")
@@ -39,9 +42,13 @@ def read_result(data: bytes) -> Mapping[str, Any]:
     if not _is_share(familiarity):
         raise _bad("familiarity is not a number from 0 to 1")
     _check_files(document.get("files", {}))
-    if "segments" in document:
+    if document.get("task") in _SEGMENTATIONS:
+        if "labels" in document:
+            raise _bad("a segmentation has no labels")
         _check_segments(document)
         return document
+    if "segments" in document:
+        raise _bad("segments are not for this task")
     labels = document.get("labels")
     if not isinstance(labels, list) or not 1 <= len(labels) <= _MOST_LABELS:
         raise _bad(f"labels are not a list of 1 to {_MOST_LABELS}")
@@ -89,6 +96,16 @@ def _check_segments(document: Mapping[str, Any]) -> None:
             raise _bad(str(error)) from None
         if sum(runs) != width * height or area_of(runs) != segment.get("area"):
             raise _bad(f"{field}.segmentation has other pixels than the picture, or than it says")
+        if not within(runs, pixel_box(segment["bbox"], width, height), height):
+            raise _bad(f"{field}.segmentation has pixels outside of its box")
+
+
+def pixel_box(bbox: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
+    """A COCO box (x, y, width, height) in whole pixels, none of its own left out: y1, x1, y2, x2."""
+    x, y, across, down = bbox
+    # Sums of hundredths miss by less than this.
+    bottom, right = math.ceil(y + down - 1e-6), math.ceil(x + across - 1e-6)
+    return math.floor(y), math.floor(x), min(height, bottom), min(width, right)
 
 
 def _check_box(box: object, field: str, width: int, height: int) -> None:

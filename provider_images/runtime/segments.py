@@ -45,7 +45,8 @@ class Segment:
         """Check a decoded JSON list, mask included. Raises JobError."""
         index, score, box, counts = checks.listed(value, field, 4, 4)
         corners = [
-            checks.number(corner, f"{field}.box", 0, limit)
+            # Hundredths, as results say them: what is rounded later would no longer hold the mask.
+            round(checks.number(corner, f"{field}.box", 0, limit), 2)
             for corner, limit in zip(checks.listed(box, f"{field}.box", 4, 4), (height, width) * 2, strict=True)
         ]
         y1, x1, y2, x2 = corners

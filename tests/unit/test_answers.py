@@ -15,7 +15,8 @@ entries = st.builds(AnswerEntry, st.integers(0, 0xFFFF), st.integers(0, 10_000))
 
 @given(st.lists(entries, min_size=1, max_size=7), st.integers(0, 255))
 def test_whatever_is_encoded_decodes_to_itself(classes: list[AnswerEntry], familiarity: int) -> None:
-    answer = ClassificationAnswer(tuple(classes), familiarity)
+    falling = sorted(classes, key=lambda entry: -entry.confidence_bps)
+    answer = ClassificationAnswer(tuple(falling), familiarity)
     word = answer.encode()
     assert len(word) == 32
     assert ClassificationAnswer.decode(word) == answer
@@ -32,7 +33,14 @@ def test_whatever_is_decoded_is_an_answer_or_a_value_error(word: bytes) -> None:
         answer = ClassificationAnswer.decode(word)
     except ValueError:
         return
-    assert answer.encode() == word or max(entry.confidence_bps for entry in answer.entries) > 10_000
+    assert answer.encode() == word
+
+
+@pytest.mark.parametrize("entries", ["00072711", "0007270f000200000003270f"])
+def test_what_solidity_refuses_is_no_answer(entries: str) -> None:
+    word = bytes.fromhex(f"0101{len(entries) // 8:02x}00{entries}").ljust(32, b"\0")
+    with pytest.raises(ValueError, match="confidences"):
+        ClassificationAnswer.decode(word)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import provider_images.mask_rcnn
 from oracle.answers import AnswerInstance, SegmentationAnswer, decode_answer
+from oracle.client import _same_instances
 from oracle.documents import read_result
 from oracle.domain import ItemResult, SegmentScore, ServableModel, TaskInput, TaskResult
 from oracle.errors import ContentCorrupt
@@ -202,6 +203,34 @@ def test_a_document_that_lies_is_corrupt(change: Callable[[dict[str, Any]], None
     change(document)
     with pytest.raises(ContentCorrupt):
         read_result(json.dumps(document).encode())
+
+
+def test_a_document_with_masks_outside_of_their_boxes_is_corrupt() -> None:
+    document = json.loads(written(item(segment())))
+    document["segments"][0]["bbox"] = [6, 5, 20, 20]
+    with pytest.raises(ContentCorrupt, match="outside of its box"):
+        read_result(json.dumps(document).encode())
+
+
+def test_a_document_speaks_of_labels_or_of_segments_and_never_of_both() -> None:
+    labels = [{"index": 1, "label": "cat", "probability": 0.99}]
+    document = json.loads(written(item(segment())))
+    for changes in ({"labels": labels}, {"task": "classification", "labels": labels}):
+        with pytest.raises(ContentCorrupt):
+            read_result(json.dumps(document | changes).encode())
+
+
+@given(found())
+@settings(deadline=None, max_examples=40)
+def test_a_document_and_its_answer_agree_in_every_box(result: ItemResult) -> None:
+    document, answer = read_result(written(result)), decode_answer(compact_answer(result))
+    assert isinstance(answer, SegmentationAnswer)
+    assert _same_instances(answer, document)
+    if answer.instances:
+        first = answer.instances[0]
+        moved = dataclasses.replace(first, box=(first.box[0], first.box[1], first.box[2] + 1, first.box[3]))
+        other = dataclasses.replace(answer, instances=(moved, *answer.instances[1:]))
+        assert not _same_instances(other, document)
 
 
 # Two providers.
