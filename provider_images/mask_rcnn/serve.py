@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from provider_images.mask_rcnn.config import BOX_CROP, COCO, SMALL, Config
 from provider_images.mask_rcnn.detect import Array, Networks, cut, detect
 from provider_images.runtime.model import Found, ModelError
+from provider_images.runtime.segments import MIN_BOX
 from provider_images.runtime.spec import ModelSpec
 from provider_images.runtime.weights import WeightsError, read_weights
 
@@ -46,7 +47,7 @@ class MaskSegmenter:
                 min(max(round(float(edge), 2), 0.0), float(most))
                 for edge, most in zip(edges, (height, width) * 2, strict=True)
             )
-            if y1 < y2 and x1 < x2:
+            if y2 - y1 >= MIN_BOX and x2 - x1 >= MIN_BOX:
                 top, left, pixels = cut(mask, np.array([y1, x1, y2, x2]), height, width)
                 yield Found(int(index) - 1, float(score), (y1, x1, y2, x2), top, left, pixels)
 

@@ -22,7 +22,7 @@ from oracle.content.unixfs import cid_of
 from oracle.manifests import parse_manifest, read_manifest
 from provider_images.mask_rcnn import geometry
 from provider_images.mask_rcnn.config import COCO, COCO_PARAMETERS, SMALL, anchors
-from provider_images.mask_rcnn.detect import Networks, detect, frame
+from provider_images.mask_rcnn.detect import Networks, detect, frame, paste
 from provider_images.mask_rcnn.evaluate import load, results, score
 from provider_images.mask_rcnn.learn import Learner
 from provider_images.mask_rcnn.manifests import HERE, coco_manifest, file_cid, small_manifest
@@ -32,6 +32,9 @@ from provider_images.mask_rcnn.scenes import LABELS, SIDE, Scene, scene
 from provider_images.mask_rcnn.serve import compiled
 from provider_images.mask_rcnn.train import rate_at, storable
 from provider_images.mnist.draw import draw_digit
+from provider_images.runtime.engines import KerasEngine, ModelError
+from provider_images.runtime.model import Segmenter
+from provider_images.runtime.spec import ModelSpec
 from provider_images.runtime.weights import WeightsError, read_weights, save_weights
 
 pytestmark = pytest.mark.unit
@@ -303,6 +306,39 @@ def test_given_a_file_of_matterports_layout_when_it_is_loaded_then_every_array_i
             assert np.array_equal(variable.numpy(), values_of(layer, variable.name, parts[variable.name])), (
                 variable.path
             )
+
+
+def test_given_weights_in_that_layout_when_the_engine_loads_them_then_it_finds_what_they_find(
+    tmp_path: Path, arrays: list[np.ndarray], scenes: list[Scene], shipped: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import h5py
+
+    # The small network stands in for the large one, in the large one's format.
+    monkeypatch.setattr("provider_images.mask_rcnn.matterport.COCO", SMALL)
+    monkeypatch.setattr("provider_images.mask_rcnn.serve.CONFIGS", {"mask-rcnn-coco": SMALL})
+    path = tmp_path / "small.h5"
+    with h5py.File(path, "w") as file:
+        for variable, array in zip(build().weights, arrays, strict=True):
+            layer, _, part = variable.path.partition("/")
+            file[f"{layer}/{layer}/{part}:0"] = array
+    document = coco_manifest(sha256="0" * 64, size=path.stat().st_size, cid=file_cid(b""))
+    document["labels"] = list(LABELS)
+    document["input"] |= {"height": SIDE, "width": SIDE}
+    model = KerasEngine(1).load(ModelSpec.from_manifest(document), path)
+    assert isinstance(model, Segmenter)
+    for one in scenes[:3]:
+        expected = detect(shipped, one.picture)
+        found = list(model.segment(one.picture))
+        assert [f.index + 1 for f in found] == expected.classes.tolist()
+        np.testing.assert_allclose([f.score for f in found], expected.scores, atol=1e-6)
+        np.testing.assert_allclose([f.box for f in found], expected.boxes.clip(0, SIDE), atol=0.0051)
+        for f, mask, box in zip(found, expected.masks, expected.boxes, strict=True):
+            full = np.zeros((SIDE, SIDE), bool)
+            full[f.top : f.top + f.mask.shape[0], f.left : f.left + f.mask.shape[1]] = f.mask
+            assert (full ^ paste(mask, box, SIDE, SIDE)).sum() <= 3
+    path.write_bytes(b"text")
+    with pytest.raises(ModelError, match="weights: not an HDF5 file"):
+        KerasEngine(1).load(ModelSpec.from_manifest(document), path)
 
 
 @pytest.mark.parametrize(
