@@ -38,6 +38,7 @@ COMPARISONS = {
     SEMANTIC: frozenset({"exact", "detection"}),
 }
 MAX_TOP_K = 100
+FINEST = 2e-5
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -78,7 +79,7 @@ def parse_manifest(document: object) -> ModelManifest:
     task = _choice(body, "task", "task", TASKS)
     labels = _labels(body.get("labels"), 2 if task == CLASSIFICATION else 1)
     _check_input(_object(body.get("input"), "input"), task)
-    _check_comparison(_object(body.get("comparison"), "comparison"), task)
+    _check_comparison(_object(body.get("comparison"), "comparison"), task, body.get("engine"))
     _integer(weights, "bytes", "weights.bytes", 1, MAX_WEIGHTS)
     _optional(weights, "format", "weights.format", FORMATS)
     output = _object(body.get("output"), "output")
@@ -180,12 +181,15 @@ def _check_range(declared: Mapping[str, Any]) -> None:
         raise ManifestInvalid("input.range: two numbers expected, the smaller first")
 
 
-def _check_comparison(declared: Mapping[str, Any], task: str) -> None:
+def _check_comparison(declared: Mapping[str, Any], task: str, engine: object) -> None:
     kind = _choice(declared, "class", "comparison.class", COMPARISONS[task])
-    if kind != "exact":
-        _number(declared, "epsilon", "comparison.epsilon", 0, 1)
-    if kind == "detection":
-        _number(declared, "iou", "comparison.iou", 0.5, 1)
+    if kind == "exact" and engine != "tflite":
+        raise ManifestInvalid("comparison.class: exact is for integers (a quantised .tflite); processors round floats")
+    # What is closer than processors are to each other would have honest providers called liars.
+    if kind != "exact" and _number(declared, "epsilon", "comparison.epsilon", 0, 1) < FINEST:
+        raise ManifestInvalid(f"comparison.epsilon: at least {FINEST} expected, as far as processors differ")
+    if kind == "detection" and _number(declared, "iou", "comparison.iou", 0.5, 1) > 0.99:
+        raise ManifestInvalid("comparison.iou: at most 0.99 expected: masks of processors differ by pixels")
     if kind == "detection" and task == INSTANCES:
         # Below a half, two classes could have the same score, and either would be honest.
         score = _number(declared, "score", "comparison.score", 0, 1)

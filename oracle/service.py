@@ -41,6 +41,7 @@ log = logger("service")
 
 URGENT = 15.0  # seconds for compute under which a request runs alone, lest its time-out fail its neighbours
 SKEW = 2.0  # seconds by which this machine's clock may be ahead of the chain's
+DRAWERS = 2  # processes that draw results: one large picture does not hold up all others
 LOOK = 1.0  # seconds after which a duty looks for work that no bell announced (retries that came due)
 
 
@@ -75,7 +76,11 @@ async def oracle(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[Non
             children=settings.image_checkers, max_bytes=settings.image_max_bytes, max_pixels=settings.image_max_pixels
         )
         stack.push_async_callback(inspector.close)
-        illustrator = ChildProcessIllustrator(max_pixels=settings.image_max_pixels) if settings.drawings else None
+        illustrator = (
+            ChildProcessIllustrator(children=DRAWERS, max_pixels=settings.image_max_pixels)
+            if settings.drawings
+            else None
+        )
         if illustrator is not None:
             stack.push_async_callback(illustrator.close)
         spool = DirectorySpool(settings.spool)

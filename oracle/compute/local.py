@@ -295,7 +295,9 @@ class LocalBackend:
         if record.outcome is None:
             finished = self._book.now()
             self._seconds += 0.2 * (finished - started - self._seconds)
-            self._book.finish(record, self._judge(record, reply, name, started, finished), provider=name)
+            outcome = await asyncio.to_thread(self._judge, record, reply, name, started, finished)
+            if record.outcome is None:
+                self._book.finish(record, outcome, provider=name)
 
     async def _ask(self, record: TaskRecord, name: str, process: WorkerProcess) -> Mapping[str, object]:
         try:

@@ -42,6 +42,7 @@ MODEL_PAUSE = 2.0  # seconds before requests ask again for a model that is still
 RECOVERY = 10.0  # seconds between two looks for batches that nobody follows
 LONGEST_PAUSE = 30.0  # seconds between two tries to pin a result
 WRITE_TRIES = 4
+DRAWING = 20.0  # seconds for the drawings of a batch at most
 READY = RequestStatus.READY
 
 Work = Callable[[str, Sequence[RequestRow]], Awaitable[None]]
@@ -277,6 +278,11 @@ class Runner:
         # A batch taken up after a restart may have lost members since; a result has one item for each that is left.
         if len(items) != len(result.items) or any(row.request_id not in items for row in rows):
             raise MalformedResult("the result's items are not the task's inputs")
+        if any(
+            row.image is not None and items[row.request_id].size not in (None, (row.image.width, row.image.height))
+            for row in rows
+        ):
+            raise MalformedResult("a result speaks of a picture of another size")
         computed = [row for row in rows if items[row.request_id].failure is FailureReason.NONE]
         await self._commit(
             [
@@ -317,13 +323,22 @@ class Runner:
     async def _drawn(
         self, rows: Sequence[RequestRow], items: Mapping[bytes, ItemResult], model: ServableModel
     ) -> Sequence[Mapping[str, tuple[Cid, int]]]:
-        """The drawings of each row's result, pinned: CID and bytes by name; none of one that cannot be drawn."""
-        tasks = [self._draw(row, items[row.request_id], model.manifest.task) for row in rows]
-        drawings = await asyncio.gather(*tasks)
-        names = [(place, name) for place, files in enumerate(drawings) for name in files]
-        cids = await self._add(rows, [drawings[place][name] for place, name in names]) if names else ()
+        """The drawings of each row's result, pinned: CID and bytes by name.
+
+        They have one try and a share of the time that is left; results are posted without rather than late.
+        """
         pinned: list[dict[str, tuple[Cid, int]]] = [{} for _ in rows]
-        for (place, name), cid in zip(names, cids, strict=bool(cids)):
+        patience = min([DRAWING, *(self._slack(row) / 4 for row in rows)])
+        try:
+            async with asyncio.timeout(patience):
+                tasks = [self._draw(row, items[row.request_id], model.manifest.task) for row in rows]
+                drawings = await asyncio.gather(*tasks)
+                names = [(place, name) for place, files in enumerate(drawings) for name in files]
+                cids = await self._content.add([drawings[place][name] for place, name in names]) if names else ()
+        except (TimeoutError, Retryable, ContentError) as error:
+            log.warning("results are posted without drawings: %s", error or f"{patience:.0f} s were not enough")
+            return pinned
+        for (place, name), cid in zip(names, cids, strict=True):
             pinned[place][name] = cid, len(drawings[place][name])
         return pinned
 

@@ -223,7 +223,8 @@ class TrustedBackend:
             await self._gather(case, copy, results, errors)
         while True:
             honest = {copy: result for copy, result in results.items() if copy not in case.lied}
-            standing = self._alone(key, case, honest, errors) or self._majority(case, honest)
+            # Beside the loop: what strangers send may take a while to compare.
+            standing = self._alone(key, case, honest, errors) or await asyncio.to_thread(self._majority, case, honest)
             if standing is not None:
                 await self._learn(case, honest, standing)
                 return replace(standing, key=key)
@@ -271,7 +272,7 @@ class TrustedBackend:
     async def _confirms(self, case: _Case, provider: str, item: ItemResult, answer: KnownAnswer) -> bool:
         """Whether a provider answers a known picture as it must. One that two providers contradict is known no more."""
         assert case.task is not None
-        if agree(case.task.model.manifest, item, answer.outcome):
+        if await asyncio.to_thread(agree, case.task.model.manifest, item, answer.outcome):
             return True
         if item.failure is FailureReason.COMPUTE_FAILED:
             return True  # trouble, and no answer that could be wrong

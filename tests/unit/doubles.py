@@ -138,14 +138,16 @@ class PrefixInspector:
 
 
 class NamingIllustrator:
-    """Instead of drawing, names what it was given; ``broken`` draws nothing."""
+    """Instead of drawing, names what it was given; ``broken`` draws nothing, ``stuck`` never ends."""
 
     def __init__(self) -> None:
-        self.broken = False
+        self.broken = self.stuck = False
 
     async def draw(self, document: Mapping[str, Any], picture: bytes) -> Mapping[str, bytes]:
         if self.broken:
             return {}
+        if self.stuck:
+            await asyncio.Event().wait()
         if "segments" in document:
             return {"mask": b"mask of " + picture, "overlay": b"overlay of " + picture}
         return {"labels": json.dumps(document["labels"]).encode()}

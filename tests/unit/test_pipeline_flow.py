@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -184,6 +184,55 @@ async def test_given_a_picture_when_the_pipeline_runs_then_the_pinned_result_and
     assert ClassificationAnswer.decode(posted.answer).entries[0].class_index == 7
     drawing = document["files"]["labels"]
     assert json.loads(oracle.content.files[Cid.parse(drawing["cid"])]) == document["labels"]
+
+
+async def test_given_drawings_that_do_not_end_when_the_pipeline_runs_then_results_are_posted_without(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "DRAWING", 0.05)
+    oracle = build()
+    oracle.illustrator.stuck = True
+    request_id = await oracle.ask(b"picture one")
+    async with asyncio.timeout(10):
+        while await oracle.status(request_id) is not S.FULFILLED:
+            await oracle.run(5)
+    posted = oracle.chain.final[request_id]
+    assert posted.result_cid is not None
+    assert json.loads(oracle.content.files[posted.result_cid])["files"] == {}
+
+
+async def test_given_drawings_that_cannot_be_pinned_when_the_pipeline_runs_then_results_are_posted_without(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = build()
+    add = oracle.content.add
+
+    async def picky(files: Sequence[bytes]) -> Sequence[Cid]:
+        if any(file.startswith(b"[") for file in files):  # what the double draws
+            raise ContentUnavailable("too large")
+        return await add(files)
+
+    monkeypatch.setattr(oracle.content, "add", picky)
+    request_id = await oracle.ask(b"picture one")
+    await oracle.run()
+    assert await oracle.status(request_id) is S.FULFILLED
+
+
+async def test_given_a_result_about_a_picture_of_another_size_when_it_comes_then_it_is_not_posted(
+    build: Build,
+) -> None:
+    def other(task: ComputeTask) -> TaskResult:
+        whole = sevens(task)
+        items = tuple(replace(item, labels=(), size=(9, 9)) for item in whole.items)
+        return replace(whole, items=items)
+
+    oracle = build(ScriptedBackend(script=other))
+    request_id = await oracle.ask(b"picture one")
+    for _ in range(6):
+        await oracle.run(5)
+        oracle.clock.time += 20
+    assert oracle.chain.final[request_id].status is not OnChainStatus.FULFILLED
+    assert not any(oracle.backend.settled.values())
 
 
 async def test_given_results_that_cannot_be_drawn_when_the_pipeline_runs_then_they_are_posted_without(

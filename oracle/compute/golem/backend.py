@@ -335,8 +335,11 @@ class GolemBackend:
         """A result document came back: keep it, or find the provider wanting."""
         finished = self._book.now()
         try:
-            document = _in_our_terms(JobResult.from_json(document, remote), record.job)
-            result = self._book.check_result(record, document, lease.node_id, started, finished)
+            # Beside the loop: megabytes that a stranger sends take a second to be checked.
+            document = await asyncio.to_thread(_in_our_terms, document, remote, record.job)
+            result = await asyncio.to_thread(
+                self._book.check_result, record, document, lease.node_id, started, finished
+            )
         except JobError as error:
             self._book.put_down(record)
             reason = f"its result is malformed: {error}"
@@ -586,7 +589,11 @@ async def _kept(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
             await asyncio.sleep(_TICK)
 
 
-def _in_our_terms(result: JobResult, job: Job) -> bytes:
-    """A result whose inputs bear the names that the provider saw, as a document about the job as we know it."""
+def _in_our_terms(document: bytes, remote: Job, job: Job) -> bytes:
+    """A result whose inputs bear the names that the provider saw, as a document about the job as we know it.
+
+    Raises JobError.
+    """
+    result = JobResult.from_json(document, remote)
     items = tuple(replace(item, input=known.id) for item, known in zip(result.items, job.inputs, strict=True))
     return replace(result, job=job.id, items=items).to_json().encode()
