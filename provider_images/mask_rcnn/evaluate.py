@@ -133,7 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         document["training"]["score"] = measured
         document["training"]["split"] |= {"scenes_held_out": len(scenes)}
         names = ("keras", "numpy", "pillow", "pycocotools", "tensorflow-cpu")
-        document["training"]["versions"]["score"] = {name: importlib.metadata.version(name) for name in names}
+        document["training"]["versions"]["score"] = {
+            name.removesuffix("-cpu"): importlib.metadata.version(name) for name in names
+        }
         write(document, path)
     print(json.dumps({"scenes": len(scenes), **measured}))  # noqa: T201 - the command's result
 
