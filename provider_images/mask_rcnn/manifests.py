@@ -73,7 +73,7 @@ def _manifest(family: str, config: Config, labels: list[str]) -> dict[str, Any]:
             "width": config.side,
         },
         "output": {"top_k": config.detections},
-        "comparison": {"class": "detection", "epsilon": 0.01, "iou": 0.9, "score": config.score},
+        "comparison": {"class": "detection", "epsilon": 0.001, "iou": 0.9, "score": config.score},
     }
 
 

@@ -40,7 +40,7 @@ class MaskSegmenter:
     def segment(self, picture: NDArray[np.uint8]) -> Iterator[Found]:
         """The objects of a picture (h, w, 3), RGB, by falling score."""
         height, width = picture.shape[:2]
-        seen = detect(self._networks, picture)
+        seen = detect(self._networks, picture, score=self._spec.least)
         for edges, index, score, mask in zip(*seen, strict=True):
             # Hundredths of a pixel are what a result says, so the mask is cut to just that box.
             y1, x1, y2, x2 = (

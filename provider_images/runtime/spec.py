@@ -110,6 +110,7 @@ class ModelSpec:
     values: str = VALUES[0]
     shape: tuple[int, ...] = ()  # of the output, without the batch; an own file must have it, of others it is not read
     background: int | None = None  # the class of a semantic segmentation that stands for nothing
+    least: float = 0.0  # score of an instance that is reported
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> ModelSpec:
@@ -144,6 +145,7 @@ class ModelSpec:
                 values=values,
                 shape=shape,
                 background=manifest["output"].get("background"),
+                least=float(manifest.get("comparison", {}).get("score", 0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpecError):
