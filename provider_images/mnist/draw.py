@@ -16,6 +16,8 @@ from typing import Literal
 from PIL import Image, ImageDraw
 
 Point = tuple[float, float]
+Hand = tuple[float, tuple[tuple[Point, ...], ...]]
+"""One way to write a sign: how wide it is for its height, and its strokes."""
 Style = Literal["mnist", "paper"]
 
 _SCALE = 8  # supersampling of the 28-pixel canvas
@@ -23,7 +25,7 @@ _CANVAS = 28 * _SCALE
 
 # Each digit has several hands; a hand is a list of strokes; a stroke is a spline through its points. x runs to the
 # right and y down, both 0..1 in the digit's own box. A corner is where one stroke ends and the next begins.
-_HANDS: dict[int, tuple[tuple[float, tuple[tuple[Point, ...], ...]], ...]] = {
+_HANDS: dict[int, tuple[Hand, ...]] = {
     0: (
         (
             0.68,
@@ -269,16 +271,21 @@ def draw_digit(digit: int, seed: int, *, style: Style = "mnist", size: int = 280
     ``mnist``: 28 x 28 pixels, light on black, the digit within 20 x 20 and centred by mass, as in MNIST.
     ``paper``: ``size`` x ``size`` pixels, dark ink somewhere near the middle of pale paper.
     """
-    rng = random.Random(f"{seed}:{digit}")  # noqa: S311 - a picture, not a secret
-    ink = _write(digit, rng)
+    return draw_sign(_HANDS[digit], f"{seed}:{digit}", style=style, size=size)
+
+
+def draw_sign(hands: Sequence[Hand], seed: str, *, style: Style, size: int = 280) -> Image.Image:
+    """A sign in one of its hands, as ``draw_digit`` draws digits."""
+    rng = random.Random(seed)  # noqa: S311 - a picture, not a secret
+    ink = _write(hands, rng)
     if style == "mnist":
         return _as_mnist(ink)
     return _on_paper(ink, size, rng)
 
 
-def _write(digit: int, rng: random.Random) -> Image.Image:
-    """The digit in white on black, (224, 224), cropped by nothing: slanted, turned and uneven as a hand does it."""
-    aspect, strokes = rng.choice(_HANDS[digit])
+def _write(hands: Sequence[Hand], rng: random.Random) -> Image.Image:
+    """The sign in white on black, (224, 224), cropped by nothing: slanted, turned and uneven as a hand does it."""
+    aspect, strokes = rng.choice(hands)
     aspect *= rng.uniform(0.85, 1.25)
     slant, turn = rng.gauss(0.12, 0.13), rng.gauss(0.0, 0.07)
     height = _CANVAS * rng.uniform(0.6, 0.72)
