@@ -50,8 +50,9 @@ def _made(declared: dict[str, Any], options: argparse.Namespace) -> dict[str, An
         raise SpecError("input.fit: a model that takes the whole picture at any size has no familiarity yet")
     training, held_out = read_pictures(options.training, spec), read_pictures(options.held_out, spec)
     order = np.random.default_rng(options.seed).permutation(len(held_out))
-    measured = held_out[order[: len(order) // 2]] if options.others else held_out[:0]
-    familiarity = fit(training, held_out[order[len(measured) :]], spec, seed=options.seed)
+    half = len(order) // 2 if options.others else 0
+    measured, calibration = held_out[order[:half]], held_out[order[half:]]
+    familiarity = fit(training, calibration, spec, seed=options.seed)
     measure = Familiarity.from_manifest(familiarity, channels=spec.channels)
     known = measure.score(measured)
     others = {folder.name: measure.score(read_pictures(folder, spec)) for folder in options.others}
@@ -60,7 +61,7 @@ def _made(declared: dict[str, Any], options: argparse.Namespace) -> dict[str, An
         "seed": options.seed,
         "pictures": {
             "training": len(training),
-            "calibration": len(held_out) - len(measured),
+            "calibration": len(calibration),
             "measured": len(measured),
         },
         "auroc": {name: round(auroc(known, scores), 4) for name, scores in others.items()},

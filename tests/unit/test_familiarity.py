@@ -20,7 +20,7 @@ from provider_images.familiarity.chart import chart
 from provider_images.familiarity.fit import auroc, fit
 from provider_images.mnist.letters import LETTERS, NOISES, draw_letter, make_noise, print_letter
 from provider_images.mnist.train import drawn_digits
-from provider_images.runtime.familiarity import Familiarity, grey
+from provider_images.runtime.familiarity import Familiarity, features, grey
 from provider_images.runtime.familiarity_spec import MAX_BYTES, check_familiarity
 from provider_images.runtime.pictures import scale
 from provider_images.runtime.spec import InputSpec, SpecError
@@ -79,6 +79,43 @@ def test_given_new_pictures_when_they_are_scored_then_a_byte_is_the_share_of_les
         assert abs(score - max(1, math.ceil(255 * np.mean(usual > found)))) <= 1
 
 
+def test_given_the_parameters_when_a_picture_is_scored_then_its_distance_is_what_the_document_says(
+    declared: dict[str, Any], measure: Familiarity, unseen: Pictures
+) -> None:
+    count, rank = declared["components"], declared["rank"]
+    means = np.frombuffer(base64.b64decode(declared["means"]), np.uint8).reshape(count, -1) * declared["mean_scale"]
+    axes = np.frombuffer(base64.b64decode(declared["axes"]), np.int8).reshape(count, rank, -1)
+    means[:, -24:] *= declared["texture_weight"]
+    described = features(unseen[0, :, :, 0].astype(np.float64), declared["cells"], declared["bins"], 1.0)
+    described[-24:] *= declared["texture_weight"]
+    total = 0.0
+    for i in range(count):
+        apart = described - means[i]
+        along = axes[i] @ apart * declared["axes_scales"][i]
+        total += math.exp(declared["offsets"][i] - declared["scales"][i] * (apart @ apart - along @ along))
+    assert measure.unfamiliarity(unseen[:1])[0] == pytest.approx(-math.log(total), abs=1e-9)
+
+
+def test_given_an_edge_when_it_is_described_then_only_its_cell_and_direction_have_any() -> None:
+    page = np.zeros((40, 40))
+    page[:, 20:] = 1  # dark on the left: the grey level rises to the right
+    cells = features(page, 5, 4, 1.0)[:100].reshape(4, 5, 5)  # direction, row, column
+    assert (cells[0, :, 2] > 0.1).all()
+    cells[0, :, 1:4] = cells[1, :, 1:4] = cells[3, :, 1:4] = 0  # the page's own border is an edge of its white half
+    assert cells[:, 1:4, :4].max() < 0.02
+
+
+def test_given_the_pictures_fitted_to_when_distances_are_taken_then_each_component_has_the_same_measure(
+    declared: dict[str, Any], measure: Familiarity
+) -> None:
+    distances = measure.distances(drawn(240, 55_000))
+    nearest = distances.argmin(axis=1)
+    medians = [np.median(distances[nearest == number, number]) for number in np.unique(nearest)]
+    assert len(medians) == declared["components"]
+    assert np.median(medians) == pytest.approx(0, abs=0.1)
+    assert np.ptp(medians) < 2
+
+
 def test_given_noise_mixed_in_when_there_is_more_of_it_then_digits_are_less_familiar(
     measure: Familiarity, unseen: Pictures
 ) -> None:
@@ -109,7 +146,7 @@ def test_given_two_machines_rounding_when_they_score_then_no_byte_moves_by_more_
 ) -> None:
     scores = np.array(measure.score(unseen))
     rng = np.random.default_rng(1)
-    for size in (1e-7, 1e-6):
+    for size in (1e-7, 1e-6, 1e-5):
         rounded = unseen + rng.uniform(-size, size, unseen.shape).astype(np.float32)
         assert np.abs(np.array(measure.score(rounded)) - scores).max() <= 1
 
@@ -240,7 +277,9 @@ def test_given_a_number_out_of_bounds_when_a_manifest_is_read_then_its_place_is_
 def test_given_bytes_that_are_not_base64_when_a_manifest_is_read_then_the_field_is_named(
     declared: dict[str, Any],
 ) -> None:
-    for wrong in ("!" + declared["means"][1:], declared["means"][:-4] + "AA=A", "é" * len(declared["means"])):
+    means = declared["means"]
+    another_length = means[:-1] + ("A" if means.endswith("=") else "=")
+    for wrong in ("!" + means[1:], means[:-4] + "AA=A", "é" * len(means), another_length):
         with pytest.raises(SpecError, match=r"^familiarity\.means: "):
             check_familiarity({**declared, "means": wrong})
 
