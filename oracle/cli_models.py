@@ -197,14 +197,19 @@ def _say(settings: Settings, done: Publication, data_dir: Path | None, as_json: 
     """What came of it, and what to do next."""
     from oracle import publishing
 
-    draft, family = done.draft, str(done.draft.manifest.document["family"])
+    draft = done.draft
     following, warning = None, ""
     if done.number is not None:
         called = run(publishing.name_for_requests(settings, draft.manifest.name, done.number))
         there = "" if data_dir is None else f" --data-dir {shlex.quote(str(data_dir))}"
         following = f"sibyl request PICTURE --model {called} --wait{there}"
-        if publishing.without_image(settings, family):
-            warning = f"The oracle here runs models on Golem, and there is no provider image for the family {family}."
+        if publishing.without_image(settings, draft.manifest):
+            command = publishing.build_command(settings, draft)
+            make = f"Make it, then start the oracle (`sibyl up`) anew:\n  {command}"
+            warning = (
+                "The oracle here runs models on Golem and has no provider image for this one: until it has, it refuses "
+                f"requests for it.\n{make if command else 'docs/images.md says how one is made.'}"
+            )
     if as_json:
         facts = {
             "name": draft.manifest.name,
@@ -236,7 +241,7 @@ def _say(settings: Settings, done: Publication, data_dir: Path | None, as_json: 
     if done.trial is not None:
         _show_trial(done.trial)
     if warning:
-        typer.echo(f"{warning}\nIt refuses requests for this model until there is one; see docs/golem.md.")
+        typer.echo(warning)
     if following:
         typer.echo(f"Ask:   {following}")
 

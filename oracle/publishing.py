@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shlex
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from oracle.catalogue import (
     MANIFEST,
+    PACKAGES,
     Bringer,
     CatalogueError,
     FileFacts,
     Report,
     WeightsRefused,
     facts_of,
+    families,
     family_of,
     written,
 )
@@ -304,17 +307,32 @@ async def name_for_requests(settings: Settings, name: str, number: int) -> str:
     return name if found.on_chain.model_id == number and not name.isdigit() else str(number)
 
 
-def without_image(settings: Settings, family: str) -> bool:
-    """Whether the oracle runs models on Golem and has no provider image for a family, so that it refuses requests."""
+def without_image(settings: Settings, manifest: ModelManifest) -> bool:
+    """Whether the oracle runs models on Golem and has no provider image for one, so that it refuses requests."""
     if settings.backend != "golem":
         return False
-    known = set()
     for file in settings.golem_images.glob("*.json"):
         try:
-            known.add(json.loads(file.read_bytes())["family"])
+            image = json.loads(file.read_bytes())
+            if image["family"] == manifest.document["family"]:
+                return image.get("sealed") is True and manifest.weights_sha256 not in image["weights"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return family not in known
+    return True
+
+
+def build_command(settings: Settings, draft: Draft) -> str | None:
+    """The command that makes a provider image for a classifier that was pulled; None for another model."""
+    folder = draft.weights.parent
+    family = families().get(draft.manifest.document["family"])
+    if family is None or family.shipped is not None or draft.manifest.task != "classification":
+        return None
+    if draft.weights.name != family.file or not (folder / MANIFEST).is_file():
+        return None
+    command = ["python", "-m", "provider_images.builder", "applications", "--model", str(folder)]
+    if settings.golem_images.absolute() != PACKAGES.parent / "build" / "images":
+        command += ["--out", str(settings.golem_images)]
+    return shlex.join(command)
 
 
 # ---------------------------------------------------------------------------------------------------------------

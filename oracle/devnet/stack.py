@@ -185,7 +185,8 @@ async def _golem(
 
 
 def provider_images(progress: Progress) -> list[str]:
-    """The descriptions of the provider images of the shipped models, built where they are missing.
+    """The descriptions of the provider images of the shipped models, built where they are missing, and of all others
+    beside them. The oracle reads that folder, too: what it offers, the network must have.
 
     Raises ConfigurationError.
     """
@@ -193,7 +194,9 @@ def provider_images(progress: Progress) -> list[str]:
 
     try:
         progress("building the provider images (the first time half a minute)")
-        return [str(build_image(folder).descriptor) for folder in SHIPPED]
+        shipped = [build_image(folder).descriptor for folder in SHIPPED]
+        others = sorted(set(shipped[0].parent.glob("*.json")) - set(shipped))
+        return [str(descriptor) for descriptor in (*shipped, *others)]
     except BuilderError as error:
         raise ConfigurationError(f"the provider image cannot be built: {error}", remedy=error.remedy) from error
 

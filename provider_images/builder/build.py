@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -18,6 +19,7 @@ from provider_images.builder.debian import Packages
 from provider_images.builder.descriptor import BuiltImage, read_descriptor
 from provider_images.builder.errors import BuilderError
 from provider_images.builder.gvmi import append_trailer, container_config
+from provider_images.builder.model import CompiledModel
 from provider_images.builder.places import CACHE, IMAGES, LOCK, ROOT, digest_file
 from provider_images.builder.recipe import Recipe
 from provider_images.builder.rootfs import SITE, assemble
@@ -27,14 +29,17 @@ from provider_images.builder.wheels import fetch_wheels, read_pins
 _LOCK_LIMIT = 300.0  # seconds to wait for another build
 
 
-def build_image(family: str, out: Path = IMAGES, *, force: bool = False) -> BuiltImage:
+def build_image(
+    family: str, out: Path = IMAGES, *, force: bool = False, model: CompiledModel | None = None
+) -> BuiltImage:
     """Build a family's image into ``out``, or return the one that lies there when nothing it is made of has changed.
 
+    ``family`` is the recipe's folder, and ``model`` what goes into an image for a model that was brought here.
     ``force`` builds anew, with the distribution's packages as they stood within the last day. Raises HostUnsupported
     where building takes Docker, BuilderError when it fails.
     """
-    recipe = Recipe.of(family)
-    stamp, descriptor = out / f"{family}.stamp", out / f"{family}.json"
+    recipe = Recipe.of(family, model=model)
+    stamp, descriptor = out / f"{recipe.name}.stamp", out / f"{recipe.name}.json"
     try:
         inputs = _inputs(recipe)
         # Before anything is written: a finished image is good in a checkout that cannot be written to.
@@ -63,7 +68,7 @@ def _build(recipe: Recipe, out: Path) -> BuiltImage:
     packages = distribution.fetch([name.format(python=f"python{python}") for name in recipe.packages])
     pins = read_pins(LOCK.read_text(encoding="utf-8"), recipe.wheels, python)
     wheels = fetch_wheels(pins, python, CACHE / "wheels")
-    target = out / f"{recipe.family}.gvmi"
+    target = out / f"{recipe.name}.gvmi"
     with tempfile.TemporaryDirectory(prefix="build-", dir=CACHE) as folder:
         root, unfinished = Path(folder, "root"), Path(folder, target.name)
         root.mkdir()
@@ -77,21 +82,22 @@ def _build(recipe: Recipe, out: Path) -> BuiltImage:
             bytes=unfinished.stat().st_size,
             volumes=recipe.volumes,
             weights={digest: f"/{SITE}/{path}" for digest, path in recipe.weights().items()},
+            sealed=recipe.model is not None,
         )
         # Next to the target first: renaming does not work from one disk to another.
         arrived = target.with_name(f"{target.name}.part")
-        arrived.write_bytes(unfinished.read_bytes())
+        shutil.copyfile(unfinished, arrived)
         arrived.replace(target)
     image.write_descriptor()
     return image
 
 
 def _inputs(recipe: Recipe) -> str:
-    """A hash of what an image is made of, as far as it lies in the checkout."""
+    """A hash of what an image is made of, but for the distribution's packages."""
     own = sorted(Path(__file__).parent.rglob("*.py"))
-    ours = [ROOT / path for path in recipe.source_files()]
-    files = [*own, *ours, LOCK, ROOT / "provider_images" / recipe.family / "image.json"]
-    names = [[str(path.relative_to(ROOT)), digest_file(path, "sha256")] for path in files]
+    files = [*own, LOCK, ROOT / "provider_images" / recipe.family / "image.json"]
+    places = {path.relative_to(ROOT): path for path in files} | recipe.sources()
+    names = [[str(place), digest_file(path, "sha256")] for place, path in places.items()]
     return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 

@@ -14,7 +14,10 @@ SCHEMA = "sibyl/image/1"
 
 @dataclass(frozen=True, slots=True)
 class BuiltImage:
-    """An image on disk. ``weights`` says where the weights of a sha256 lie inside it."""
+    """An image on disk. ``weights`` says where the weights of a sha256 lie inside it, or what was compiled from them.
+
+    One that is ``sealed`` runs these alone; any other runs whatever weights of its family it is sent.
+    """
 
     path: Path
     family: str
@@ -22,6 +25,7 @@ class BuiltImage:
     bytes: int
     volumes: tuple[str, ...]
     weights: Mapping[str, str]
+    sealed: bool = False
 
     @property
     def descriptor(self) -> Path:
@@ -38,6 +42,7 @@ class BuiltImage:
             "bytes": self.bytes,
             "volumes": list(self.volumes),
             "weights": dict(self.weights),
+            "sealed": self.sealed,
         }
         unfinished = self.descriptor.with_name(f"{self.descriptor.name}.part")
         unfinished.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -60,6 +65,7 @@ def read_descriptor(path: Path) -> BuiltImage:
             bytes=int(document["bytes"]),
             volumes=tuple(map(str, document["volumes"])),
             weights={str(digest): str(place) for digest, place in document["weights"].items()},
+            sealed=document.get("sealed") is True,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BuilderError(

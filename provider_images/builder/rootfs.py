@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -13,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from provider_images.builder.commands import run
 from provider_images.builder.debian import Package, open_archive
 from provider_images.builder.errors import BuilderError
-from provider_images.builder.places import ROOT
 from provider_images.builder.recipe import Recipe
 from provider_images.builder.wheels import Wheel
 
@@ -61,8 +61,10 @@ def assemble(root: Path, recipe: Recipe, packages: Sequence[Package], wheels: Se
     for wheel in wheels:
         with zipfile.ZipFile(wheel.path) as wheel_archive:
             _extract_wheel(wheel_archive, root, (*_NEVER_WHEELS, *recipe.without))
-    for path in recipe.source_files():
-        _write(root / SITE / path, (ROOT / path).read_bytes())
+    for place, path in recipe.sources().items():
+        target = root / SITE / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
     (root / "usr/bin/python3").symlink_to(f"python{python}")
     _write(root / "etc/passwd", b"root:x:0:0:root:/root:/usr/bin/python3\n")
     _write(root / "etc/group", b"root:x:0:\n")

@@ -15,6 +15,7 @@ from provider_images.builder.places import CACHE, TOOLS
 _PACKAGES = ("squashfs-tools", "liblzo2-2", "liblz4-1", "liblzma5", "libzstd1", "zlib1g")
 _LIBRARIES = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
 _WITHIN = 300.0
+_SLOWEST = 1e6  # bytes of a folder that are packed in a second, at least
 _BLOCK = 4096
 
 # Every date in an image. Any fixed one will do; this is the first second of 2025.
@@ -24,6 +25,7 @@ _DATE = "1735689600"
 def make_squashfs(root: Path, target: Path) -> None:
     """Pack a folder. Owner, dates, order and layout follow from its content alone. Raises BuilderError."""
     command, environment = _tool("mksquashfs")
+    size = sum(path.lstat().st_size for path in root.rglob("*"))
     run(
         [
             *(command, root, target),
@@ -33,7 +35,7 @@ def make_squashfs(root: Path, target: Path) -> None:
             *("-all-root", "-all-time", _DATE, "-mkfs-time", _DATE),
             *("-no-xattrs", "-no-exports", "-noappend", "-no-progress", "-quiet"),
         ],
-        within=_WITHIN,
+        within=_WITHIN + size / _SLOWEST,
         environment=environment,
     )
 

@@ -303,6 +303,11 @@ class ModelShelf:
         self._loaded: OrderedDict[tuple[str, str], Classifier | Segmenter] = OrderedDict()
 
     @property
+    def compiled(self) -> Path | None:
+        """The folder of compiled models; None without one, or where OpenVINO is not installed."""
+        return self._compiled
+
+    @property
     def engine(self) -> str:
         """Names and versions of what computes."""
         return self._own.version if self._own else f"openvino {importlib.metadata.version('openvino')}"

@@ -31,7 +31,7 @@ def measure(shelf: ModelShelf, *, began: float) -> dict[str, Any]:
     model = _built_in(shelf)
     loaded = time.monotonic()
     return {
-        "engine": shelf.engine,
+        "engine": shelf.engine if model is None else model.engine,
         "avx": has_avx(),
         "cpus": cpus(),
         "load_seconds": round(loaded - began, 3),
@@ -49,7 +49,12 @@ def has_avx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def _built_in(shelf: ModelShelf) -> Classifier | Segmenter | None:
-    """The first family, in the order of ``FAMILIES``, that lies here with its weights: an image may hold but one."""
+    """A model that was compiled for this image, with its manifest; else the first family, in the order of ``FAMILIES``,
+    that lies here with its weights: an image may hold but one.
+    """
+    for manifest in sorted(shelf.compiled.glob("*/manifest.json")) if shelf.compiled is not None else ():
+        document = json.loads(manifest.read_text(encoding="utf-8"))
+        return shelf.get(JobModel("built-in", document, str(manifest.with_name("model.xml"))), manifest.parent)
     for package in dict.fromkeys(FAMILIES.values()):
         found = importlib.util.find_spec(package)
         for folder in (found and found.submodule_search_locations) or ():

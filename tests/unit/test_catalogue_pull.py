@@ -438,12 +438,46 @@ async def test_given_work_beside_when_it_ends_then_its_result_or_error_is_that_o
         await publishing._beside(lambda: 1 // 0)
 
 
+@pytest.fixture
+def classifier(tmp_path: Path) -> Draft:
+    """DenseNet121 as `pull` leaves it."""
+    weights = tmp_path / "models" / "weights.h5"
+    weights.parent.mkdir()
+    weights.write_bytes(FILE)
+    facts = facts_of(weights)
+    made = draft_of(family_of("densenet121").manifest(facts), weights, facts)
+    weights.with_name("manifest.json").write_bytes(made.data)
+    return made
+
+
 @pytest.mark.parametrize(("backend", "expected"), [("golem", True), ("local", False)])
 def test_given_an_oracle_on_golem_when_it_has_no_image_of_a_family_then_the_publisher_is_told(
-    tmp_path: Path, backend: Any, expected: bool
+    tmp_path: Path, draft: Draft, classifier: Draft, backend: Any, expected: bool
 ) -> None:
     (tmp_path / "mnist.json").write_text('{"family": "mnist"}')
     (tmp_path / "broken.json").write_text("{")
     settings = Settings(backend=backend, golem_images=tmp_path)
-    assert publishing.without_image(settings, "densenet121") == expected
-    assert not publishing.without_image(settings, "mnist")
+    assert publishing.without_image(settings, classifier.manifest) == expected
+    assert not publishing.without_image(settings, draft.manifest)
+
+
+@pytest.mark.parametrize(("inside", "expected"), [(SHA256, False), ("0" * 64, True)])
+def test_given_an_image_of_one_models_weights_alone_then_another_of_its_family_has_none(
+    tmp_path: Path, classifier: Draft, inside: str, expected: bool
+) -> None:
+    image = {"family": "densenet121", "sealed": True, "weights": {inside: "/model.xml"}}
+    (tmp_path / "densenet121.json").write_text(json.dumps(image))
+    settings = Settings(backend="golem", golem_images=tmp_path)
+    assert publishing.without_image(settings, classifier.manifest) == expected
+
+
+def test_given_a_model_that_was_pulled_then_the_command_for_its_image_is_known_and_of_others_there_is_none(
+    tmp_path: Path, draft: Draft, classifier: Draft
+) -> None:
+    usual = Settings(golem_images=catalogue.PACKAGES.parent / "build" / "images")
+    command = publishing.build_command(usual, classifier)
+    assert command == f"python -m provider_images.builder applications --model {classifier.weights.parent}"
+    assert publishing.build_command(Settings(golem_images=tmp_path), classifier) == f"{command} --out {tmp_path}"
+    assert publishing.build_command(usual, draft) is None
+    classifier.weights.with_name("manifest.json").unlink()
+    assert publishing.build_command(usual, classifier) is None

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from oracle.devnet import stack as stack_module
-from oracle.devnet.stack import _golem
+from oracle.devnet.stack import _golem, provider_images
 from oracle.errors import ConfigurationError
+from provider_images.builder import BuiltImage
 
 pytestmark = pytest.mark.unit
 
@@ -50,3 +51,16 @@ async def test_given_a_folder_that_used_golem_when_local_is_asked_for_then_it_is
     (tmp_path / "deployment.json").write_text(json.dumps({"backend": "golem"}))
     async with AsyncExitStack() as stack:
         assert await _golem(tmp_path, "local", stack, lambda _: None) == (None, {"backend": "local"})
+
+
+def test_given_other_images_beside_the_shipped_ones_then_the_network_has_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(folder: str) -> BuiltImage:
+        return BuiltImage(tmp_path / f"{folder}.gvmi", folder, "", 0, (), {})
+
+    monkeypatch.setattr("provider_images.builder.build_image", built)
+    for name in ("mnist", "mask_rcnn", "densenet121"):
+        (tmp_path / f"{name}.json").touch()
+    names = ("mnist.json", "mask_rcnn.json", "densenet121.json")
+    assert provider_images(lambda _: None) == [str(tmp_path / name) for name in names]

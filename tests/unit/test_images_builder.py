@@ -19,13 +19,17 @@ from pathlib import Path
 
 import pytest
 
+from provider_images.applications.manifests import manifest_of
 from provider_images.builder import (
     BuilderError,
     BuiltImage,
+    CompiledModel,
     HostUnsupported,
     build,
+    compiled_model,
     debian,
     gvmi,
+    model,
     read_descriptor,
     squashfs,
     unpack,
@@ -40,6 +44,8 @@ from provider_images.builder.places import LOCK
 from provider_images.builder.recipe import Recipe
 from provider_images.builder.rootfs import _extract, _fits
 from provider_images.builder.wheels import fetch_wheels, read_pins
+from provider_images.runtime.choice import compiled_file
+from provider_images.runtime.resident import COMPILED
 
 pytestmark = pytest.mark.unit
 
@@ -127,7 +133,11 @@ def test_a_descriptor_reads_back(image: BuiltImage) -> None:
         "bytes": image.bytes,
         "volumes": ["/golem/work"],
         "weights": {"ab": "/w.npz"},
+        "sealed": False,
     }
+    sealed = replace(image, sealed=True)
+    sealed.write_descriptor()
+    assert read_descriptor(image.descriptor) == sealed
 
 
 @pytest.mark.parametrize(
@@ -148,7 +158,7 @@ def test_a_descriptor_that_is_not_one_is_refused(field: str, value: object, imag
 
 def test_the_recipe_of_mnist_holds_what_a_provider_needs_and_nothing_of_the_oracle() -> None:
     recipe = Recipe.of("mnist")
-    files = {str(path) for path in recipe.source_files()}
+    files = {str(place) for place in recipe.sources()}
     assert {"provider_images/runtime/__main__.py", "provider_images/mnist/forward.py"} <= files
     assert not any(name.startswith(("oracle/", "provider_images/builder/")) for name in files)
     assert recipe.volumes == ("/golem/work",)
@@ -181,7 +191,7 @@ def test_a_recipe_that_is_not_one_is_refused(fields: dict[str, list[str]], tmp_p
 
 def test_a_pattern_that_finds_nothing_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(BuilderError, match="no file fits absent"):
-        a_recipe(tmp_path, files=["absent*.py"]).source_files(tmp_path)
+        a_recipe(tmp_path, files=["absent*.py"]).sources(tmp_path)
 
 
 def test_weights_that_are_not_their_manifests_stop_the_build(tmp_path: Path) -> None:
@@ -194,6 +204,109 @@ def test_weights_that_are_not_their_manifests_stop_the_build(tmp_path: Path) -> 
     (folder / "weights.npz").write_bytes(b"others")
     with pytest.raises(BuilderError, match="other weights"):
         recipe.weights(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# A model that was brought here
+# ---------------------------------------------------------------------------------------------------------------
+
+SHA256 = "5" * 64
+PLACE = Path("provider_images/compiled", f"mobilenet-v2-{SHA256}")
+
+
+@pytest.fixture
+def pulled(tmp_path: Path) -> Path:
+    """What `sibyl models pull` leaves, with the network that was compiled from it."""
+    folder = tmp_path / "models" / "mobilenet-v2"
+    network = folder / "compiled" / PLACE.name
+    network.mkdir(parents=True)
+    manifest = manifest_of("mobilenet-v2", sha256=SHA256, size=7, cid="cid")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "weights.h5").write_bytes(b"weights")
+    (network / "model.xml").write_text("<net/>")
+    (network / "model.bin").write_bytes(b"numbers")
+    return folder
+
+
+@pytest.fixture
+def a_model(pulled: Path) -> CompiledModel:
+    return compiled_model(pulled)
+
+
+def test_given_a_pulled_model_then_its_image_holds_the_compiled_network_and_the_manifest_but_no_weights(
+    pulled: Path,
+) -> None:
+    recipe = Recipe.of("applications", model=compiled_model(pulled))
+    own = {str(place): path for place, path in recipe.sources().items() if place.parent == PLACE}
+    assert {Path(place).name for place in own} == {"manifest.json", "model.xml", "model.bin"}
+    assert own[f"{PLACE}/model.bin"].read_bytes() == b"numbers"
+    assert (recipe.name, recipe.served()) == ("mobilenet-v2", "mobilenet-v2")
+    assert recipe.weights() == {SHA256: PLACE / "model.xml"}
+    # Where the resident process of an image looks for it.
+    assert compiled_file(COMPILED, "mobilenet-v2", SHA256) == LOCK.parent / PLACE / "model.xml"
+
+
+def test_given_a_compiled_model_in_another_folder_then_that_is_taken(pulled: Path, tmp_path: Path) -> None:
+    (pulled / "compiled").rename(tmp_path / "elsewhere")
+    assert compiled_model(pulled, tmp_path / "elsewhere").files["model.bin"].read_bytes() == b"numbers"
+
+
+def test_given_a_model_that_is_not_compiled_then_it_is_compiled_once_in_a_process_of_its_own(
+    pulled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(pulled / "compiled")
+    commands: list[list[str]] = []
+
+    def compiles(command: list[str | Path], **_: object) -> str:
+        commands.append([str(part) for part in command])
+        network = pulled / "compiled" / PLACE.name
+        network.mkdir(parents=True)
+        for name in ("model.xml", "model.bin"):
+            (network / name).touch()
+        return ""
+
+    monkeypatch.setattr(model, "run", compiles)
+    assert compiled_model(pulled) == compiled_model(pulled)
+    (command,) = commands
+    assert command[:4] == [sys.executable, "-P", "-m", "provider_images.runtime.compiled"]
+    assert command[4:7] == [str(pulled / name) for name in ("manifest.json", "weights.h5", "compiled")]
+
+
+def test_given_weights_that_do_not_compile_then_the_reason_is_told(
+    pulled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(pulled / "compiled")
+    # The manifest names other weights; the child sees it before it imports an engine.
+    with pytest.raises(BuilderError, match=r"sha256 is not the manifest's") as raised:
+        compiled_model(pulled)
+    assert "make setup" in raised.value.remedy
+    (pulled / "weights.h5").unlink()
+    with pytest.raises(BuilderError, match=r"weights\.h5 are not there"):
+        compiled_model(pulled)
+    with pytest.raises(BuilderError, match=r"is not the manifest of a model"):
+        compiled_model(pulled.parent)
+
+
+def test_given_half_a_compiled_model_then_the_missing_file_is_named(pulled: Path) -> None:
+    (pulled / "compiled" / PLACE.name / "model.bin").unlink()
+    with pytest.raises(BuilderError, match=r"model\.bin is not there"):
+        compiled_model(pulled)
+
+
+@pytest.mark.parametrize("folder", ["mnist", "mask_rcnn"])
+def test_given_a_model_with_a_recipe_of_its_own_then_it_is_not_packed_another_way(folder: str) -> None:
+    with pytest.raises(BuilderError, match="only the catalogue's classifiers"):
+        compiled_model(LOCK.parent / "provider_images" / folder)
+
+
+def test_given_a_recipe_without_the_model_it_needs_or_with_one_it_does_not_then_it_says_so(
+    a_model: CompiledModel,
+) -> None:
+    with pytest.raises(BuilderError, match="needs a model") as raised:
+        Recipe.of("applications")
+    assert "--model DIR" in raised.value.remedy
+    with pytest.raises(BuilderError, match="takes no model"):
+        Recipe.of("mnist", model=a_model)
 
 
 A_LOCK = f"""\
@@ -225,9 +338,9 @@ def test_a_wheel_that_is_not_locked_stops_the_build() -> None:
         read_pins(A_LOCK, ["numpy", "scipy"], "3.11")
 
 
-def test_the_lock_pins_the_wheels_of_every_recipe() -> None:
+def test_the_lock_pins_the_wheels_of_every_recipe(a_model: CompiledModel) -> None:
     for path in (LOCK.parent / "provider_images").glob("*/image.json"):
-        recipe = Recipe.of(path.parent.name)
+        recipe = Recipe.of(path.parent.name, model=a_model if path.parent.name == "applications" else None)
         for python in ("3.11", "3.13"):
             assert all(pin.hashes for pin in read_pins(LOCK.read_text(), recipe.wheels, python))
 
@@ -336,9 +449,9 @@ def builds(monkeypatch: pytest.MonkeyPatch, image: BuiltImage) -> list[str]:
 
     def double(recipe: Recipe, out: Path) -> BuiltImage:
         made.append(recipe.family)
-        path = out / f"{recipe.family}.gvmi"
+        path = out / f"{recipe.name}.gvmi"
         shutil.copyfile(image.path, path)
-        result = replace(image, path=path.absolute(), family=recipe.family)
+        result = replace(image, path=path.absolute(), family=recipe.name)
         result.write_descriptor()
         return result
 
@@ -363,6 +476,23 @@ def test_a_changed_input_is_built_again(
     monkeypatch.setattr(build, "digest_file", lambda path, kind: "new" if path.name == name else plain(path, kind))
     build_image("mnist", tmp_path / "out")
     assert builds == ["mnist"] * 2
+
+
+def test_given_two_models_of_one_recipe_then_each_has_an_image_which_is_built_anew_when_its_network_changes(
+    builds: list[str], pulled: Path, tmp_path: Path
+) -> None:
+    build_image("mnist", tmp_path / "out")
+    for _ in range(2):
+        image = build_image("applications", tmp_path / "out", model=compiled_model(pulled))
+    assert image.descriptor == tmp_path / "out" / "mobilenet-v2.json"
+    assert builds == ["mnist", "applications"]
+    # Where it lies makes no difference, what is in it does.
+    moved = pulled.rename(pulled.with_name("moved"))
+    build_image("applications", tmp_path / "out", model=compiled_model(moved))
+    assert builds == ["mnist", "applications"]
+    (moved / "compiled" / PLACE.name / "model.bin").write_bytes(b"others")
+    build_image("applications", tmp_path / "out", model=compiled_model(moved))
+    assert builds == ["mnist", "applications", "applications"]
 
 
 @pytest.mark.parametrize("name", ["mnist.gvmi", "mnist.json", "mnist.stamp"])
@@ -523,7 +653,7 @@ def test_the_command_says_how_large_the_image_is(
     assert f"({image.bytes} bytes)" in said
     assert f"sha3:{image.sha3_224}" in said
     assert main(["absent"]) == 1
-    assert "Name one of: mask_rcnn, mnist." in capsys.readouterr().err
+    assert "Name one of: applications, mask_rcnn, mnist." in capsys.readouterr().err
 
 
 def test_the_builder_imports_nothing_of_the_oracle_and_no_engine() -> None:

@@ -465,8 +465,12 @@ class GolemBackend:
             return f"{manifest.name}: no image here does {manifest.task}"
         if manifest.engine not in able.engines:
             return f"{manifest.name}: no image here has the engine {manifest.engine}"
-        if family not in self._terms.images:
+        image = self._terms.images.get(str(family))
+        if image is None:
             return f"{manifest.name}: there is no provider image for the family {family!r}"
+        if image.sealed and manifest.weights_sha256 not in image.weights:
+            # No provider could answer, and each would be thought the worse of for it.
+            return f"{manifest.name}: the provider image for the family {family!r} holds other weights"
         return ""
 
     def _patience(self, node_id: str, inputs: int) -> float:

@@ -23,7 +23,8 @@ CEILING = Price(start=Decimal("0.1"), second=Decimal("0.001"), cpu_second=Decima
 class Image:
     """A provider image: what it is called on the market, and which weights lie in it (sha256 to absolute path).
 
-    ``tag`` is its name in Golem's registry; without one, providers fetch it from ``url``.
+    ``tag`` is its name in Golem's registry; without one, providers fetch it from ``url``. One that is ``sealed`` runs
+    no other weights than these.
     """
 
     family: str
@@ -31,6 +32,7 @@ class Image:
     url: str
     tag: str = ""
     weights: Mapping[str, str] = field(default_factory=dict)
+    sealed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +91,5 @@ def read_images(folder: Path) -> dict[str, Image]:
 def _image(body: Mapping[str, Any], file: Path) -> Image:
     weights = {str(digest): str(path) for digest, path in body["weights"].items()}
     url = str(body.get("url") or (file.parent / body["file"]).absolute().as_uri())
-    return Image(str(body["family"]), str(body["sha3_224"]), url, str(body.get("tag", "")), weights)
+    sealed = body.get("sealed") is True
+    return Image(str(body["family"]), str(body["sha3_224"]), url, str(body.get("tag", "")), weights, sealed)
