@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from oracle.domain import Cid, ModelManifest
 from oracle.errors import ManifestInvalid
+from provider_images.runtime.familiarity_spec import check_familiarity
 
 SCHEMA = "sibyl/model/1"
 MAX_BYTES = 1024 * 1024
@@ -85,6 +86,8 @@ def parse_manifest(document: object) -> ModelManifest:
     output = _object(body.get("output"), "output")
     _check_output(output, task, len(labels), own=family in FILES)
     _check_family(family, body.get("engine"), weights.get("format"))
+    if "familiarity" in body:
+        _check_familiarity(body["familiarity"], task, body["input"]["channels"])
     return ModelManifest(
         name=_matching(body, "name", "name", _NAME),
         task=task,
@@ -126,6 +129,15 @@ def _check_map(output: Mapping[str, Any], shape: object, labels: int) -> None:
         raise ManifestInvalid(f"output.shape: [height, width{', labels' if depth else ''}] expected")
     if "background" in output:
         _integer(output, "background", "output.background", 0, labels - 1)
+
+
+def _check_familiarity(declared: object, task: str, channels: int) -> None:
+    if task != CLASSIFICATION:
+        raise ManifestInvalid(f"familiarity: it is measured for {CLASSIFICATION} only")
+    try:
+        check_familiarity(declared, channels=channels)
+    except ValueError as error:
+        raise ManifestInvalid(str(error)) from error
 
 
 def _check_family(family: str, engine: object, form: object) -> None:

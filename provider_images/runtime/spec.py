@@ -95,6 +95,13 @@ class InputSpec:
         )
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Declared:
+    """A part of a manifest as it stands, equal to itself alone, so that what is made of it can be kept."""
+
+    body: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """The part of a manifest that running it needs."""
@@ -111,6 +118,7 @@ class ModelSpec:
     shape: tuple[int, ...] = ()  # of the output, without the batch; an own file must have it, of others it is not read
     background: int | None = None  # the class of a semantic segmentation that stands for nothing
     least: float = 0.0  # score of an instance that is reported
+    familiarity: Declared | None = None
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> ModelSpec:
@@ -146,6 +154,7 @@ class ModelSpec:
                 shape=shape,
                 background=manifest["output"].get("background"),
                 least=float(manifest.get("comparison", {}).get("score", 0)),
+                familiarity=Declared(manifest["familiarity"]) if "familiarity" in manifest else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpecError):
