@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,5 @@ def read_pictures(folder: Path, spec: InputSpec) -> Pictures:
 
 
 def write_manifest(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a manifest for people to read: a list of numbers takes one line, however long."""
-    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
-    text = re.sub(r"\[\s+([-+.,\de\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
-    path.write_text(text + "\n", encoding="utf-8")
+    """Write a manifest in the one form that the shipped ones have."""
+    path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -22,8 +22,8 @@ Pictures = NDArray[np.float32]  # (n, height, width, channels), as the model is 
 
 CELLS, BINS, RANK, COMPONENTS = 5, 10, 4, 40
 SIDE = 48  # pixels; what is larger is shrunk to this
-_GAP = 4 * MIN_GAP  # between thresholds, each of which is rounded to ``MIN_GAP``
-_LEAST_VARIANCE = 1e-4
+_GAP = 2 * MIN_GAP  # between thresholds, which are rounded
+_LEAST_VARIANCE = 1e-3
 _KMEANS_ROUNDS, _KMEANS_TRIES = 30, 5
 _KMEANS_AXES = 40
 

@@ -43,23 +43,20 @@ PHOTOS = ("photos", "coco", "imagenet")
 MANIFEST = HERE / "manifest.json"
 
 
-def known(folder: Path, spec: InputSpec, seed: int) -> tuple[Pictures, Pictures, Pictures, Pictures]:
-    """Digits to fit to, digits to calibrate on, and to measure with: MNIST's, and drawn ones.
+def fitted(folder: Path, spec: InputSpec, seed: int) -> Pictures:
+    """The digits that the model was trained on; ``seed`` is the one that split them for that."""
+    training, _, _ = split(load_digits(folder / "mnist"), seed)
+    return _scaled(np.concatenate([training[0], drawn_digits(DRAWN, DRAWN_SEED)[0]]), spec)
 
-    ``seed`` is the one that split the digits for the model's own training. The last three were never trained on.
-    """
-    training, validation, held_out = split(load_digits(folder / "mnist"), seed)
-    order = np.random.default_rng(seed).permutation(len(held_out[0]))
-    calibration, measured = np.array_split(held_out[0][order], 2)
-    drawn = drawn_digits(DRAWN_HELD_OUT, DRAWN_HELD_OUT_SEED)[0]
-    parts = (
-        np.concatenate([training[0], drawn_digits(DRAWN, DRAWN_SEED)[0]]),
-        np.concatenate([validation[0], calibration, drawn[: DRAWN_HELD_OUT // 2]]),
-        measured,
-        drawn[DRAWN_HELD_OUT // 2 :],
-    )
-    first, second, third, fourth = (_scaled(part, spec) for part in parts)
-    return first, second, third, fourth
+
+def held_out(folder: Path, spec: InputSpec, seed: int) -> tuple[Pictures, Pictures, Pictures]:
+    """Digits never trained on: to calibrate on, and to measure with, MNIST's and drawn ones."""
+    _, validation, rest = split(load_digits(folder / "mnist"), seed)
+    order = np.random.default_rng(seed).permutation(len(rest[0]))
+    calibration, measured = np.array_split(rest[0][order], 2)
+    drawn, others = np.array_split(drawn_digits(DRAWN_HELD_OUT, DRAWN_HELD_OUT_SEED)[0], 2)
+    first = np.concatenate([validation[0], calibration, drawn])
+    return _scaled(first, spec), _scaled(measured, spec), _scaled(others, spec)
 
 
 def scores(measure: Familiarity, spec: InputSpec, folder: Path, seed: int, *, share: float = 1.0) -> dict[str, Any]:
@@ -74,8 +71,8 @@ def scores(measure: Familiarity, spec: InputSpec, folder: Path, seed: int, *, sh
     def made(pictures: Iterable[Image.Image]) -> list[int]:
         return measure.score(prepare(png(picture), spec, max_pixels=MAX_PIXELS) for picture in pictures)
 
-    _, _, digits, drawn = known(folder, spec, seed)
-    photos = list(read_photos(folder))[:: max(1, round(1 / share))]
+    _, digits, drawn = held_out(folder, spec, seed)
+    photos = list(read_photos(folder, every=max(1, round(1 / share))))
     return {
         "digits": measure.score(digits[: count(len(digits))]),
         "drawn": measure.score(drawn[: count(len(drawn))]),
@@ -126,11 +123,10 @@ def measure(folder: Path, *, share: float = 1.0) -> dict[str, float | None]:
     return figures(scores(shipped, spec, folder, document["training"]["seed"], share=share))
 
 
-def read_photos(folder: Path) -> Iterator[Image.Image]:
-    """Each photo as it is, as a thumbnail of 28 x 28, and two quarters of it."""
-    for path in sorted(path for name in PHOTOS for path in (folder / name).glob("*")):
-        if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-            continue
+def read_photos(folder: Path, *, every: int = 1) -> Iterator[Image.Image]:
+    """Each photo (or one of so many) as it is, as a thumbnail of 28 x 28, and two quarters of it."""
+    paths = sorted(path for name in PHOTOS for path in (folder / name).glob("*"))
+    for path in [path for path in paths if path.suffix.lower() in (".jpg", ".jpeg", ".png")][::every]:
         with Image.open(path) as file:
             photo = file.convert("RGB")
         width, height = photo.size
@@ -164,7 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     document = json.loads(options.manifest.read_text(encoding="utf-8"))
     spec, seed = InputSpec.from_manifest(document["input"]), document["training"]["seed"]
-    training, calibration, digits, drawn = known(options.data, spec, seed)
+    training = fitted(options.data, spec, seed)
+    calibration, digits, drawn = held_out(options.data, spec, seed)
     declared = fit(training, calibration, spec, seed=seed)
     found = scores(Familiarity.from_manifest(declared), spec, options.data, seed)
     mean = {name: round(float(np.mean(found[name])), 1) for name in ("digits", "drawn")}

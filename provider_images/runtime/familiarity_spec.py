@@ -17,8 +17,9 @@ from provider_images.runtime.spec import SpecError
 METHOD = "oriented-gradients/1"
 STEPS = 254
 """How many thresholds part the 255 answers."""
-MIN_GAP = 1e-5
-"""What two thresholds are apart at least: more than the rounding of two machines, so that it moves nobody by two."""
+MIN_GAP = 1e-4
+"""What two thresholds are apart at least. Within the bounds below a distance is at most about 1e8, and two machines may
+round it a millionth apart in float64: no byte moves by two."""
 TEXTURE = 24
 """Features of the whole picture, beside those of its cells."""
 MAX_BYTES = 150_000
@@ -103,7 +104,7 @@ def read_familiarity(declared: object, *, channels: int | None = None) -> Famili
         mean_scale=_number(body["mean_scale"], "familiarity.mean_scale", 1e-9, 0.01),
         axes=axes,
         axes_scales=axes_scales,
-        scales=_numbers(body, "scales", components, 1e-9, 1e4),
+        scales=_numbers(body, "scales", components, 1e-9, 1e3),
         offsets=_numbers(body, "offsets", components, -1e6, 1e6),
         thresholds=thresholds,
     )

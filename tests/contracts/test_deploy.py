@@ -10,7 +10,7 @@ from eth_account import Account
 from scripts import deploy, deployments, hand_over, publish_models
 
 ROOT = Path(__file__).parents[2]
-MANIFEST = "bafkreicuipbjalapftjghxcl6rsfplzcbdihfpapg6ugqyv2ums6f5ubmy"  # of provider_images/mnist/manifest.json
+MANIFEST = "bafkreifvt2ykr3dim2u4zgraphdc5pnwc4mxlkco4zgjhii63i5oukx7ue"  # of provider_images/mnist/manifest.json
 
 
 @pytest.fixture(autouse=True)

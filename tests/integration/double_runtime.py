@@ -41,7 +41,8 @@ def plain(result: dict[str, object]) -> dict[str, object]:
     items = result["items"]
     assert isinstance(items, list)
     labels = [[1, 0.6], [0, 0.2], [2, 0.2]]
-    return result | {"items": [{"input": item["input"], "labels": [list(pair) for pair in labels]} for item in items]}
+    kept = [{key: item[key] for key in ("input", "familiarity") if key in item} for item in items]
+    return result | {"items": [item | {"labels": [list(pair) for pair in labels]} for item in kept]}
 
 
 if __name__ == "__main__":
