@@ -272,7 +272,7 @@ async def test_a_bad_picture_fails_alone(real: LocalBackend, tmp_path: Path) -> 
     draw_digit(5, 0).save(tmp_path / "good.png")
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "half.png").write_bytes((tmp_path / "good.png").read_bytes()[:100])
-    Image.new("1", (6000, 6000)).save(tmp_path / "bomb.png")
+    Image.new("1", (7000, 7000)).save(tmp_path / "bomb.png")
     frames = [Image.new("L", (8, 8), v) for v in (0, 255)]
     frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:])
     names = ["text.png", "half.png", "bomb.png", "moving.webp", "good.png"]
