@@ -70,7 +70,7 @@ mutate: $(NODE_READY) ## guards and comparisons changed one by one; are they cau
 .PHONY: images up lint format abi lock kubo clean help setup
 setup: $(PYTHON_READY) $(NODE_READY) ## make the environments and nothing else
 
-images: $(PYTHON_READY) ## the provider images, from packages, into build/images
+images: $(PYTHON_READY) ## the shipped models' provider images, into build/images
 	@$(BIN)/python -m provider_images.builder mnist
 	@$(BIN)/python -m provider_images.builder mask_rcnn
 
