@@ -183,6 +183,29 @@ def test_given_a_compilation_under_way_then_a_second_is_refused_and_what_a_kille
             compile_model(spec, weights, tmp_path, 2)
 
 
+def test_given_a_cpu_on_which_openvino_takes_another_precision_then_the_model_is_refused(
+    stored: tuple[dict[str, Any], Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    manifest, _, folder = stored
+    spec = ModelSpec.from_manifest(manifest)
+    found = find_compiled(folder, spec, 1)
+    assert found is not None
+    assert found.engine.endswith("float32")
+    asked: list[dict[str, Any]] = []
+    real = openvino.Core.compile_model
+
+    def in_half(core: Any, path: str, device: str, options: dict[str, Any]) -> Any:
+        asked.append(options)
+        return real(core, path, device, {**options, "INFERENCE_PRECISION_HINT": "bf16"})
+
+    monkeypatch.setattr(openvino.Core, "compile_model", in_half)
+    with pytest.raises(ModelError, match="float32"):
+        find_compiled(folder, spec, 1)
+    assert asked[0]["INFERENCE_PRECISION_HINT"] == "f32"
+
+
 FIND = """
 import json, sys, numpy as np
 from pathlib import Path

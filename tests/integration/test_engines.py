@@ -11,7 +11,7 @@ import pytest
 import provider_images.mnist
 from provider_images.mnist.draw import draw_digit
 from provider_images.mnist.model import build
-from provider_images.runtime.engines import BATCH, NumpyEngine
+from provider_images.runtime.engines import BATCH, KerasEngine, NumpyEngine
 from provider_images.runtime.pictures import centre_digit
 from provider_images.runtime.spec import ModelSpec
 from provider_images.runtime.weights import read_weights
@@ -53,3 +53,12 @@ def test_numpy_answers_as_tensorflow_does() -> None:
     np.testing.assert_array_equal(answers.argmax(axis=1), expected.argmax(axis=1))
     assert (answers[: len(labels)].argmax(axis=1) == labels).mean() > 0.99
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
+
+
+def test_given_tensorflow_at_work_when_an_engine_for_other_threads_is_made_then_it_computes() -> None:
+    spec = ModelSpec.from_manifest(MANIFEST)
+    given = pictures()[0][:BATCH]
+    first = KerasEngine(1).load_classifier(spec, FOLDER / "weights.npz").classify(given)
+    for threads in (2, 3):
+        again = KerasEngine(threads).load_classifier(spec, FOLDER / "weights.npz").classify(given)
+        np.testing.assert_allclose(again, first, rtol=0, atol=1e-6)
