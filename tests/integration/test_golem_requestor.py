@@ -251,7 +251,7 @@ async def test_a_spoilt_result_is_computed_elsewhere_and_not_paid(
 
 def lie(job: Job, picture: JobInput, data: bytes) -> ItemOutput:
     del job, data
-    return ItemOutput(picture.id, ((3, 0.6), (0, 0.2), (2, 0.2)))
+    return ItemOutput(picture.id, ((3, 0.6), (0, 0.2), (2, 0.2)), familiarity=128)
 
 
 async def test_a_liar_is_found_out_unpaid_and_blocked(market: Open, pictures: tuple[TaskInput, ...]) -> None:

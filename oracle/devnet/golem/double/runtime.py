@@ -60,14 +60,15 @@ def inside(directory: Path, path: str) -> Path:
 
 
 def plain_answer(job: Job, picture: JobInput, data: bytes) -> ItemOutput:
-    """Class 1 with probability 0.6, and the other classes asked for share the rest."""
+    """Class 1 with probability 0.6, the other classes asked for share the rest; as familiar as the median."""
     del data
     classes = len(job.model.manifest["labels"])
     count = min(job.model.manifest["output"]["top_k"], classes)
     order = [1, 0, *range(2, classes)] if classes > 1 else [0]
     top = 0.6 if count > 1 else 1.0
     rest = (1 - top) / max(1, count - 1)
-    return ItemOutput(picture.id, tuple((index, rest if i else top) for i, index in enumerate(order[:count])))
+    labels = tuple((index, rest if i else top) for i, index in enumerate(order[:count]))
+    return ItemOutput(picture.id, labels, familiarity=128 if "familiarity" in job.model.manifest else 0)
 
 
 @dataclass(slots=True)
