@@ -264,6 +264,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epochs=options.epochs,
         measured=measured,
     )
+    if (shipped := json.loads((HERE / "manifest.json").read_bytes()))["training"]["seed"] == options.seed:
+        # It is fitted to pictures, not to weights, and the seed says which; ``familiarity.py`` fits it anew.
+        document["familiarity"] = shipped["familiarity"]
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (options.out / "manifest.json").write_text(text, encoding="utf-8")
     print(json.dumps({"weights_bytes": len(weights), **measured}))  # noqa: T201 - the command's result
