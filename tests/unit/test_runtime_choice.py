@@ -22,7 +22,9 @@ def test_every_family_has_one_engine_and_only_classifiers_built_in_are_compiled(
     assert {"densenet121", "inception-v3", "xception", "vit-b16"} <= COMPILED
 
 
-@pytest.mark.parametrize("family", ["mnist", "mask-rcnn-small", "keras-file", "tflite-file", "unheard-of"])
+@pytest.mark.parametrize(
+    "family", ["mnist", "mask-rcnn-small", "vgg16", "efficientnet-v2-s", "keras-file", "tflite-file", "unheard-of"]
+)
 def test_what_was_not_measured_to_be_faster_stays_with_the_reference(family: str) -> None:
     assert engine_of(family) == TENSORFLOW
 
