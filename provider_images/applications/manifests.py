@@ -16,7 +16,9 @@ _CROP = 0.875
 # of version 2 (https://github.com/keras-team/keras, docs/templates/applications.md); the present page,
 # https://keras.io/api/applications/, says nothing of licences.
 _APACHE = "Apache-2.0, as Keras states (of https://github.com/tensorflow/models)"
-_OXFORD = "CC BY 4.0, as Keras states (Visual Geometry Group, Oxford: https://www.robots.ox.ac.uk/~vgg/research/very_deep/)"
+_OXFORD = (
+    "CC BY 4.0, as Keras states (Visual Geometry Group, Oxford: https://www.robots.ox.ac.uk/~vgg/research/very_deep/)"
+)
 _LICENCES = {
     "densenet": "BSD-3-Clause, as Keras states (Zhuang Liu: https://github.com/liuzhuang13/DenseNet)",
     "inception_resnet_v2": _APACHE,
