@@ -138,7 +138,7 @@ def table(lines: list[Line]) -> None:
             f"{line.gas_report:,}" if line.gas_report else "",
             f"{line.seconds:.2f}",
         )
-    width = None if sys.stdout.isatty() else 170
+    width = None if sys.stdout.isatty() else 190
     Console(width=width).print(table)
 
 
