@@ -189,7 +189,7 @@ def prepare(family: str, folder: Path) -> None:
     spec = ModelSpec.from_manifest(manifest)
     arrays = np.stack(list(prepare_all(photos(), spec.input, max_pixels=10**8, threads=THREADS)))  # type: ignore[arg-type]
     np.save(folder / "arrays.npy", arrays)
-    features = keras.Model(model.inputs, model.layers[-1].input).predict(arrays[:BATCH], verbose=0)
+    features = np.asarray(keras.Model(model.inputs, model.layers[-1].input)(arrays[:2], training=False))
     kernel = model.layers[-1].kernel
     loud = 5 / float(np.linalg.norm(features, axis=1).mean())
     kernel.assign(np.random.default_rng(1).normal(0, loud, kernel.shape).astype(np.float32))
