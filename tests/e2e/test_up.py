@@ -105,7 +105,7 @@ def test_given_answered_requests_when_the_accounts_are_asked_then_income_stands_
     (digits_model,) = [line for line in books["models"] if line["model"] == "mnist-cnn"]
     # Seven tenths of a payment are the operator's.
     assert digits_model["earned"] == digits_model["answered"] * 10**14 * 7 // 10
-    assert books["earned_wei"] == digits_model["earned"]
+    assert books["earned_wei"] == sum(model["earned"] for model in books["models"])
     assert books["gas_wei"] > 0
     shown = up.sibyl("accounts").stdout
     assert "mnist-cnn" in shown

@@ -43,6 +43,7 @@ log = logger("golem")
 MAX_PAYLOAD = 64 * 1024 * 1024
 _ALLOCATION = "allocation"
 _MODEL_REFUSED = "model:"  # how the runtime begins when it cannot load the model
+_ELSEWHERE = 3.0  # seconds for a task to find a worker before those of other images make room
 _TICK = 0.5  # seconds between two looks at how many workers are wanted
 _HOPELESS = 3  # workers in a row that did not come up, after which waiting tasks are told
 _QUICKEST = 2.0  # seconds under which no task is taken for a straggler
@@ -311,7 +312,7 @@ class GolemBackend:
                 if record.task is not None and record.task.apart:
                     self._takers.setdefault(record.task.apart, {})[lease.node_id] = record.key
                 return record
-            if now >= idle_until or self._in_the_way(image, lease):
+            if now >= idle_until or self._in_the_way(image, lease) or self._needed_elsewhere(image, lease):
                 return None
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
@@ -437,6 +438,24 @@ class GolemBackend:
                 for record in self._waiting
             )
         )
+
+    def _needed_elsewhere(self, image: Image, lease: Lease) -> bool:
+        """Whether an idle worker keeps its provider from a task of another image that has found none for a while."""
+        idle = [other for other in self._fleets[image.family].leases if other.record is None]
+        for record in self._waiting:
+            effort, task = self._efforts.get(record.key), record.task
+            family = task.model.manifest.document.get("family") if task else image.family
+            if task is None or effort is None or family == image.family or family not in self._fleets:
+                continue
+            if time.monotonic() - effort.queued < _ELSEWHERE:
+                continue
+            fleet = self._fleets[family]
+            if any(self._may(record, fleet.image, other) for other in fleet.leases):
+                continue
+            # The provider that the task names, or one of those that would do.
+            if lease.node_id == self._market.find(task.provider) if task.provider else lease is idle[0]:
+                return True
+        return False
 
     def _left(self, record: TaskRecord) -> int:
         """What is left of a task's budget after its earlier tries."""
