@@ -18,7 +18,7 @@ from provider_images.runtime.pictures import PictureError, prepare_all
 from provider_images.runtime.sandbox import cpus
 from provider_images.runtime.spec import Declared, SpecError
 
-_DECODERS = 4  # pictures decoded at once; each may have max_pixels
+_DECODERS = 4  # pictures decoded at once; large ones are decoded one at a time
 
 
 def classify_all(model: Classifier, files: Mapping[str, bytes], *, max_pixels: int) -> Answers:

@@ -453,7 +453,7 @@ class GolemBackend:
             if any(self._may(record, fleet.image, other) for other in fleet.leases):
                 continue
             # The provider that the task names, or one of those that would do.
-            if lease.node_id == self._market.find(task.provider) if task.provider else lease is idle[0]:
+            if lease.node_id == self._market.find(task.provider) if task.provider else idle[:1] == [lease]:
                 return True
         return False
 
