@@ -43,7 +43,7 @@ test-unit: $(PYTHON_READY) $(NODE_READY) ## one piece at a time, network blocked
 test-integration: $(PYTHON_READY) $(NODE_READY) $(BROWNIE_READY) ## real parts on loopback: anvil, store, workers
 	@$(BIN)/pytest tests/integration
 
-test-e2e: $(PYTHON_READY) $(NODE_READY) ## sibyl as a process
+test-e2e: $(PYTHON_READY) $(NODE_READY) images ## sibyl as a process; images first: their download is no test's own time
 	@$(BIN)/pytest tests/e2e
 
 test-forge: $(NODE_READY) ## contracts: behaviour, fuzz, invariants

@@ -47,14 +47,18 @@ class Running:
 
 
 def run_sibyl(*arguments: str, timeout: float = 60.0, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SIBYL, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env={**os.environ, **environment},
-        check=False,
-    )
+    try:
+        return subprocess.run(
+            [*SIBYL, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **environment},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        said = b"".join(part for part in (late.stdout, late.stderr) if isinstance(part, bytes)).decode(errors="replace")
+        pytest.fail(f"sibyl {' '.join(arguments)} did not end within {timeout:g} s; it had said:\n{said}")
 
 
 def start_up(folder: Path, *arguments: str, **environment: str) -> Running:
