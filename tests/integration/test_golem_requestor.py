@@ -34,7 +34,7 @@ from oracle.devnet.golem.double import (
     YagnaDouble,
 )
 from oracle.devnet.golem.pricing import Terms
-from oracle.domain import TaskInput, TaskResult
+from oracle.domain import ServableModel, TaskInput, TaskResult
 from oracle.errors import BudgetExhausted, ConfigurationError, MissingTool, NoOffers
 from oracle.market import GLM, Decision, DocumentKind, Standing, to_amount
 from oracle.pipeline.clock import ChainClock
@@ -134,8 +134,10 @@ def labels(result: TaskResult) -> list[int]:
     return [item.labels[0].index for item in result.items]
 
 
-async def run(backend: Any, key: str, inputs: Sequence[TaskInput], seconds: float = 40) -> TaskResult:
-    await backend.submit(task(key, tuple(inputs), seconds=seconds))
+async def run(
+    backend: Any, key: str, inputs: Sequence[TaskInput], seconds: float = 40, model: ServableModel = MODEL
+) -> TaskResult:
+    await backend.submit(task(key, tuple(inputs), seconds=seconds, model=model))
     return await backend.collect(key)
 
 
@@ -310,6 +312,21 @@ async def test_given_a_named_provider_while_others_are_idle_it_is_hired_for_the_
         assert (await run(backend, "a", pictures)).provider == cheap.node_id
         await backend.submit(replace(task("b", pictures, seconds=40), provider="dear"))
         assert (await backend.collect("b")).provider == dear.node_id
+
+
+async def test_given_the_only_provider_idle_with_one_image_a_task_of_another_image_gets_it_within_seconds(
+    market: Open, pictures: tuple[TaskInput, ...]
+) -> None:
+    document = {**MODEL.manifest.document, "family": "other"}
+    other = replace(MODEL, model_id=2, manifest=replace(MODEL.manifest, document=document))
+    cheap, _ = cheap_and_dear()
+    async with market(cheap) as here:
+        image = Image("other", here.yagna.image_hash, here.yagna.image_url)
+        images = {"mnist": replace(image, family="mnist"), "other": image}
+        async with here.requestor(images=images, idle_release=120.0) as backend:
+            assert (await run(backend, "a", pictures)).provider == cheap.node_id
+            result = await run(backend, "b", pictures, seconds=40, model=other)
+            assert (result.provider, len(result.items)) == (cheap.node_id, len(pictures))
 
 
 async def test_a_named_provider_alone_does_the_task(market: Open, pictures: tuple[TaskInput, ...]) -> None:
