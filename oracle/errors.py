@@ -67,6 +67,11 @@ class ContentMalformed(ContentError, PermanentFailure):
     reason = FailureReason.IMAGE_UNREADABLE
 
 
+class AddressRefused(ContentError):
+    """A web address that Sibyl does not fetch from: of another kind than http(s), or one that leads into a private
+    network."""
+
+
 class ImageRejected(PermanentFailure):
     """The bytes are not a picture that Sibyl accepts. ``reason`` says which rule they break."""
 
@@ -165,6 +170,42 @@ class TransactionRefused(ChainError):
 
 class WrongChain(ChainError, ConfigurationError):
     """The endpoint serves another chain than the one configured, or the address holds no coordinator."""
+
+
+class GatewayError(SibylError):
+    """Base of why the gateway does not pay for a request; nothing was paid."""
+
+
+class KeyNeeded(GatewayError):
+    """The gateway pays for those who hold a key, and none was given, or none that counts."""
+
+
+class BalanceTooLow(GatewayError):
+    """The gateway's own balance at the coordinator does not cover the request."""
+
+
+class DayLimitReached(GatewayError):
+    """The key's limit for the day, or the gateway's own. ``retry_after``: seconds until the next day begins."""
+
+    def __init__(self, message: str, *, retry_after: int, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class ModelNotSold(GatewayError):
+    """The gateway cannot ask this model: unknown, paused, dearer than allowed, or priced in a token."""
+
+
+class AskedOtherwise(GatewayError):
+    """An idempotency key that was used for another request."""
+
+
+class StillAsking(GatewayError, Retryable):
+    """The same request was begun before, and it is not known yet what became of it; it is not paid twice."""
+
+
+class WishTaken(SibylError):
+    """Another provider was wished for the same picture by the same requester a short while ago."""
 
 
 class StoreError(SibylError):
