@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
@@ -29,13 +30,19 @@ from oracle.errors import ConfigurationError
 MIB = 1024 * 1024
 DEPLOYMENT_FILE = "deployment.json"
 PREFIX = "SIBYL_"
+PAGE = Path(__file__).resolve().parents[1] / "frontend" / "dist"
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::[0-9]{1,5})?"
+_ORIGIN = re.compile(rf"https?://{_HOST}")
+_ENDPOINT = re.compile(rf"https?://{_HOST}(?:/[!-~]*)?")
+_FORM_BYTES = 64 * 1024  # what a form has around its picture
 
 _LOGGING = {"log_level", "log_json"}
 _IMAGES = {"drawings", "image_max_bytes", "image_max_pixels", "image_checkers", "intake_concurrency", "intake_bytes"}
 _MARKET = {"backend", "redundancy", "known_answers", "golem_workers", "golem_idle_release", "golem_images"}
 _WORK = {"batch_items", "batch_bytes", "batch_linger", "workers", "worker_threads", "compute_timeout", "max_attempts"}
 _PACE = {"scan_span", "rpc_timeout", "deadline_margin", "replace_after", "report_items", "reports_in_flight"}
-TUNING = frozenset({*_LOGGING, *_IMAGES, *_WORK, *_MARKET, *_PACE, "test_data"})
+_API = {"api_rate", "api_burst", "api_streams", "api_cors", "api_proxies", "page_dir", "url_private"}
+TUNING = frozenset({*_LOGGING, *_IMAGES, *_WORK, *_MARKET, *_PACE, *_API, "test_data"})
 """What a stack of this machine takes from the environment (``test_data`` names the folder with real pictures). Never
 where to connect, with which key, or what to pay: those are the stack's own."""
 
@@ -68,7 +75,25 @@ def _read_node_ids(value: object) -> object:
     return ids
 
 
+def _read_origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = tuple(word.strip().rstrip("/") for word in value.split(",") if word.strip())
+    if any(origin != "*" and not _ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("origins such as https://example.org expected, separated by commas, or *")
+    return origins
+
+
+def _read_endpoint(value: object) -> object:
+    if isinstance(value, str) and not _ENDPOINT.fullmatch(value):
+        raise ValueError("an http or https URL expected")
+    return value.rstrip("/") if isinstance(value, str) else value
+
+
+Ether = Annotated[Decimal, Field(ge=0, le=10**9)]
 Glm = Annotated[Decimal, Field(ge=0, le=10**21)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_origins)]
+Endpoint = Annotated[str, BeforeValidator(_read_endpoint)]
 NodeIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_node_ids)]
 TokenPrices = Annotated[dict[str, Any], BeforeValidator(_read_prices)]
 """Checksum address of a token -> ``Fraction`` of wei that its smallest part is worth."""
@@ -157,6 +182,27 @@ class Settings(BaseSettings):
     golem_trusted: NodeIds = Field((), description="providers that are never blocked")
     golem_banned: NodeIds = Field((), description="providers that get no work")
     max_attempts: int = Field(3, ge=1, le=20)
+
+    api_host: str = Field("127.0.0.1", description="address that `sibyl api` listens on")
+    api_port: int = Field(8080, ge=0, le=65_535, description="0 takes a free one")
+    api_url: Endpoint | None = Field(None, description="address of the API as its users reach it")
+    page_rpc_url: Endpoint | None = Field(
+        None, description="RPC endpoint given to browsers; never rpc_url of itself, which may hold a key"
+    )
+    page_dir: Path = Field(PAGE, description="folder of the built page")
+    api_cors: Origins = Field((), description="origins whose pages may use the API; * for all")
+    api_rate: float = Field(50.0, gt=0, description="requests a second for one client")
+    api_burst: int = Field(200, ge=1, description="requests at once that one client may have saved up")
+    api_proxies: int = Field(0, ge=0, le=10, description="trusted proxies that append to X-Forwarded-For")
+    api_streams: int = Field(16, ge=1, le=1000, description="event streams for one client")
+    url_private: bool = Field(False, description="fetch pictures from URLs of private networks, too")
+
+    gateway_key: SecretStr | None = Field(None, description="hex private key; prefer gateway_key_file")
+    gateway_key_file: Path | None = Field(None, description="the account that pays for the API's users")
+    gateway_open: bool = Field(False, description="pay for users without an API key")
+    gateway_open_day: Ether = Field(Decimal("0.05"), description="ether in 24 hours for all users without a key")
+    gateway_day: Ether = Field(Decimal("0.05"), description="ether in 24 hours for a new API key")
+    gateway_total_day: Ether = Field(Decimal("0.5"), description="ether in 24 hours for everybody")
     deadline_margin: float = Field(
         30.0, gt=0, le=3600, description="time kept for posting before a request's deadline; at least two blocks"
     )
@@ -167,6 +213,16 @@ class Settings(BaseSettings):
         if self.batch_linger is not None:
             return self.batch_linger
         return 0.2 if self.backend == "golem" else 0.05
+
+    @property
+    def api_body_bytes(self) -> int:
+        """The largest body that the API reads, but for weights: a picture and the form around it."""
+        return self.image_max_bytes + _FORM_BYTES
+
+    @property
+    def gateway_database(self) -> Path:
+        """Where API keys and what was spent for them are written."""
+        return self.data_dir / "gateway.sqlite3"
 
     @property
     def database(self) -> Path:

@@ -12,7 +12,7 @@ from oracle.chain.keys import load_account
 from oracle.errors import ConfigurationError
 from oracle.settings import Settings
 
-Role = Literal["operator", "requester", "publisher"]
+Role = Literal["operator", "requester", "publisher", "gateway"]
 
 
 def coordinator_address(settings: Settings) -> str:
@@ -35,6 +35,7 @@ def account_of(role: Role, settings: Settings) -> LocalAccount:
         "operator": (settings.operator_key, settings.operator_key_file),
         "requester": (settings.requester_key, settings.requester_key_file),
         "publisher": (settings.publisher_key, settings.publisher_key_file),
+        "gateway": (settings.gateway_key, settings.gateway_key_file),
     }[role]
     return load_account(role, key=key, key_file=key_file, password_file=settings.key_password_file)
 
