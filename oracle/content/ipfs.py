@@ -26,14 +26,12 @@ from oracle.content.unixfs import (
     read_block,
     rechunk,
 )
+from oracle.content.walk import Placed, Target, Write, check_size, put, walk
 from oracle.domain import Cid
-from oracle.errors import ContentCorrupt, ContentMalformed, ContentTooLarge, ContentUnavailable
+from oracle.errors import ContentCorrupt, ContentUnavailable
 
 T = TypeVar("T")
-Write = Callable[[int, bytes], None]  # bytes to their offset, from several threads
-_Placed = tuple[int, tuple[tuple[Cid, int], ...]]  # a block's own bytes, and its children with theirs
 
-_MAX_DEPTH = 32
 _PIECE = 1024 * 1024
 _SLOWEST = 1024 * 1024  # bytes a second that a node must store at least, beside the time for any file
 _REPLY_BYTES = 64 * 1024  # of JSON that a node may answer for each file added
@@ -66,23 +64,6 @@ class _Upload:
     def __init__(self, stream: BinaryIO, index: int) -> None:
         self.read = stream.read
         self.name = str(index)
-
-
-class _Target:
-    """A file that threads write, each into its place; a thread that comes late finds it closed."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._lock = threading.Lock()
-
-    def write(self, offset: int, payload: bytes) -> None:
-        with self._lock:
-            self._file.seek(offset)
-            self._file.write(payload)
-
-    def close(self) -> None:
-        with self._lock:
-            self._file.close()
 
 
 class IpfsContentStore:
@@ -219,7 +200,7 @@ class IpfsContentStore:
 
     async def _fetch_file(self, cid: Cid, path: Path, limit: int, leash: Leash) -> int:
         root = await self._root(cid, limit, leash)
-        target = await asyncio.to_thread(_Target, path)
+        target = await asyncio.to_thread(Target, path)
         try:
             await self._assemble(cid, root, target.write, leash)
         finally:
@@ -228,52 +209,17 @@ class IpfsContentStore:
 
     async def _root(self, cid: Cid, limit: int, leash: Leash) -> FileNode:
         root = await self._in_thread(self._read_node, cid, leash)
-        if root.size > limit:
-            raise ContentTooLarge(f"{cid} has {root.size:,} bytes and {limit:,} are allowed")
+        check_size(cid, root, limit)
         return root
 
     async def _assemble(self, cid: Cid, root: FileNode, write: Write, leash: Leash) -> None:
         """Fetch what is below a root, a few blocks at a time, each into its place."""
-        most_blocks = max(1024, root.size // 1024)
-        waiting: list[tuple[Cid, int, int, int]] = []  # cid, size, offset, depth
-        running: dict[asyncio.Task[_Placed], tuple[int, int]] = {}
-        blocks = 0
 
-        def follow(placed: _Placed, offset: int, depth: int) -> None:
-            nonlocal blocks
-            own, children = placed
-            blocks += len(children)
-            if blocks > most_blocks or depth > _MAX_DEPTH:
-                raise ContentMalformed(f"{cid} is cut into more or deeper blocks than a file of its size needs")
-            offset += own
-            below = []
-            for child, size in children:
-                below.append((child, size, offset, depth + 1))
-                offset += size
-            waiting.extend(reversed(below))
+        def place(child: Cid, size: int, offset: int) -> Placed:
+            return put(cid, self._read_node(child, leash), size, offset, write)
 
-        def place(child: Cid, size: int, offset: int) -> _Placed:
-            node = self._read_node(child, leash)
-            if node.size != size:
-                raise ContentMalformed(f"a block of {cid} holds {node.size:,} bytes where {size:,} are declared")
-            write(offset, node.payload)
-            return len(node.payload), node.children
-
-        try:
-            write(0, root.payload)
-            follow((len(root.payload), root.children), 0, 0)
-            while waiting or running:
-                while waiting and len(running) < self._threads:
-                    child, size, offset, depth = waiting.pop()
-                    task = asyncio.create_task(self._in_thread(place, child, size, offset))
-                    running[task] = (offset, depth)
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    follow(task.result(), *running.pop(task))
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+        write(0, root.payload)
+        await walk(cid, root, partial(self._in_thread, place), at_once=self._threads)
 
     # The part that runs in threads -------------------------------------------------------------------------------
 
