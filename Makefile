@@ -36,7 +36,7 @@ test: test-unit test-forge test-contracts test-integration test-e2e ## every tes
 	@echo "all tests passed"
 
 ##@ Parts of the tests
-.PHONY: test-unit test-integration test-e2e test-forge test-contracts
+.PHONY: test-unit test-integration test-e2e test-page test-forge test-contracts
 test-unit: $(PYTHON_READY) $(NODE_READY) ## one piece at a time, network blocked
 	@$(BIN)/pytest tests/unit
 
@@ -45,6 +45,11 @@ test-integration: $(PYTHON_READY) $(NODE_READY) $(BROWNIE_READY) ## real parts o
 
 test-e2e: $(PYTHON_READY) $(NODE_READY) images ## sibyl as a process; images first: their download is no test's own time
 	@$(BIN)/pytest tests/e2e
+	@$(MAKE) test-page
+
+test-page: $(PYTHON_READY) $(NODE_READY) ## the page in Chromium against the whole stack, with wallets that truly sign
+	@npx --no-install tsc -p tests/page
+	@npx --no-install vitest run --config tests/page/vitest.config.ts
 
 test-forge: $(NODE_READY) ## contracts: behaviour, fuzz, invariants
 	@scripts/forge test
@@ -67,7 +72,7 @@ mutate: $(NODE_READY) ## guards and comparisons changed one by one; are they cau
 	@scripts/mutate
 
 ##@ Daily work
-.PHONY: images up lint format abi lock kubo clean help setup
+.PHONY: images up screens lint format abi lock kubo clean help setup
 setup: $(PYTHON_READY) $(NODE_READY) ## make the environments and nothing else
 
 images: $(PYTHON_READY) ## the shipped models' provider images, into build/images
@@ -76,6 +81,9 @@ images: $(PYTHON_READY) ## the shipped models' provider images, into build/image
 
 up: setup ## everything on one machine until Ctrl-C
 	@$(BIN)/sibyl up
+
+screens: $(PYTHON_READY) $(NODE_READY) ## every page in both themes at two widths, into build/screens
+	@SIBYL_SCREENS=1 npx --no-install vitest run --config tests/page/vitest.config.ts
 
 lint: $(PYTHON_READY) $(NODE_READY) ## every checker, as CI runs them
 	$(BIN)/ruff check .

@@ -1,14 +1,14 @@
-import { join } from 'node:path'
+import { join } from "node:path";
 
-import { python } from './stack.js'
+import { python } from "./stack.js";
 
 /** Digits from our own pen, a scene, and a picture of a phone's size, drawn into the folder. */
 export async function drawPictures(folder: string): Promise<void> {
-  await python(['-c', DRAW, folder])
+  await python(["-c", DRAW, folder]);
 }
 
-export const picture = (folder: string, name: 'digit-7' | 'digit-3' | 'scene' | 'large' | 'broken'): string =>
-  join(folder, name === 'large' || name === 'broken' ? `${name}.jpg` : `${name}.png`)
+export const picture = (folder: string, name: "digit-7" | "digit-3" | "scene" | "large" | "broken"): string =>
+  join(folder, name === "large" || name === "broken" ? `${name}.jpg` : `${name}.png`);
 
 const DRAW = `
 import sys
@@ -23,4 +23,4 @@ for value in (3, 7):
 large = draw_digit(7, DEMO_SEED + 507, style="mnist").convert("RGB").resize((6000, 6000))
 large.save(folder / "large.jpg", quality=95)
 (folder / "broken.jpg").write_bytes(b"\\xff\\xd8\\xff\\xe0 this is no picture")
-`
+`;

@@ -1,169 +1,169 @@
 /** The page in a browser, watched: what a test opens, and what must never happen while it is open. */
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 
-import { chromium } from 'playwright-core'
-import type { Browser, BrowserContext, Page } from 'playwright-core'
-import { test as base, expect, inject } from 'vitest'
+import { chromium } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+import { test as base, expect, inject } from "vitest";
 
-import type { Network } from '../wallet/core.js'
-import { ScriptedWallet } from '../wallet/scripted.js'
-import { chainOf, fundedKey, networkOf } from './chain.js'
-import type { TestChain } from './chain.js'
-import { findChromium } from './chromium.js'
-import { FaultyApi } from './faults.js'
-import { PROJECT } from './stack.js'
-import type { Facts } from './stack.js'
+import type { Network } from "../wallet/core.js";
+import { ScriptedWallet } from "../wallet/scripted.js";
+import { chainOf, fundedKey, networkOf } from "./chain.js";
+import type { TestChain } from "./chain.js";
+import { findChromium } from "./chromium.js";
+import { FaultyApi } from "./faults.js";
+import { PROJECT } from "./stack.js";
+import type { Facts } from "./stack.js";
 
-export const BROWSER_ARGS = ['--no-sandbox', '--disable-dev-shm-usage', '--disable-background-networking']
-const FAILURES = join(PROJECT, 'build/page-failures')
+export const BROWSER_ARGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"];
+const FAILURES = join(PROJECT, "build/page-failures");
 
 export interface OpenOptions {
-  readonly wallets?: readonly ScriptedWallet[]
-  readonly theme?: 'light' | 'dark'
-  readonly width?: number
-  readonly height?: number
-  readonly locale?: string
-  readonly bypassCSP?: boolean
+  readonly wallets?: readonly ScriptedWallet[];
+  readonly theme?: "light" | "dark";
+  readonly width?: number;
+  readonly height?: number;
+  readonly locale?: string;
+  readonly bypassCSP?: boolean;
 }
 
-let running: Promise<Browser> | undefined
+let running: Promise<Browser> | undefined;
 
 /** One browser for a whole file of tests. */
 async function browser(executablePath: string): Promise<Browser> {
-  running ??= chromium.launch({ executablePath, args: BROWSER_ARGS })
-  return running
+  running ??= chromium.launch({ executablePath, args: BROWSER_ARGS });
+  return running;
 }
 
 export class Site {
   /** Violations of the content policy, uncaught errors, calls to others' servers. */
-  readonly problems: string[] = []
-  readonly chain: TestChain
-  readonly network: Network
-  private readonly contexts: BrowserContext[] = []
+  readonly problems: string[] = [];
+  readonly chain: TestChain;
+  readonly network: Network;
+  private readonly contexts: BrowserContext[] = [];
 
   constructor(
     readonly facts: Facts,
     readonly api: FaultyApi,
     private readonly chromium: Browser,
   ) {
-    this.chain = chainOf(facts)
-    this.network = networkOf(facts)
+    this.chain = chainOf(facts);
+    this.network = networkOf(facts);
   }
 
   /** A wallet with ten ether of its own, or what the options say. */
   async wallet(
     options: { name?: string; ether?: string; accounts?: number; networks?: readonly Network[]; chainId?: number } = {},
   ): Promise<ScriptedWallet> {
-    const { name, ether = '10', accounts = 1, networks = [this.network], chainId } = options
-    const keys = await Promise.all(Array.from({ length: accounts }, async () => fundedKey(this.chain, ether)))
+    const { name, ether = "10", accounts = 1, networks = [this.network], chainId } = options;
+    const keys = await Promise.all(Array.from({ length: accounts }, async () => fundedKey(this.chain, ether)));
     return new ScriptedWallet({
       keys,
       networks,
       ...(name === undefined ? {} : { name }),
       ...(chainId === undefined ? {} : { chainId }),
-    })
+    });
   }
 
   async context(options: OpenOptions = {}): Promise<BrowserContext> {
-    const { wallets = [], theme = 'light', width = 1280, height = 900, locale = 'en-US', bypassCSP = false } = options
+    const { wallets = [], theme = "light", width = 1280, height = 900, locale = "en-US", bypassCSP = false } = options;
     const context = await this.chromium.newContext({
       viewport: { width, height },
       colorScheme: theme,
       locale,
       bypassCSP,
-      reducedMotion: 'reduce',
-      permissions: ['clipboard-read', 'clipboard-write'],
+      reducedMotion: "reduce",
+      permissions: ["clipboard-read", "clipboard-write"],
       acceptDownloads: true,
-    })
-    await this.watch(context)
-    for (const wallet of wallets) await wallet.install(context)
-    return context
+    });
+    await this.watch(context);
+    for (const wallet of wallets) await wallet.install(context);
+    return context;
   }
 
   /** The page at a route, in a fresh profile of a browser. */
-  async open(route = '#/', options: OpenOptions = {}): Promise<Page> {
-    const context = await this.context(options)
-    const page = await context.newPage()
-    await page.goto(this.url(route))
-    return page
+  async open(route = "#/", options: OpenOptions = {}): Promise<Page> {
+    const context = await this.context(options);
+    const page = await context.newPage();
+    await page.goto(this.url(route));
+    return page;
   }
 
-  url(route = '#/'): string {
-    return `${this.api.url}/${route}`
+  url(route = "#/"): string {
+    return `${this.api.url}/${route}`;
   }
 
   /** Note in `problems` what no page of this context may do. */
   async watch(context: BrowserContext): Promise<void> {
-    this.contexts.push(context)
-    context.setDefaultTimeout(15_000)
-    await context.exposeBinding('__policyViolated', (_, what: string) => void this.problems.push(`policy: ${what}`))
+    this.contexts.push(context);
+    context.setDefaultTimeout(15_000);
+    await context.exposeBinding("__policyViolated", (_, what: string) => void this.problems.push(`policy: ${what}`));
     await context.addInitScript(() => {
-      document.addEventListener('securitypolicyviolation', (event) => {
-        const report = (window as unknown as { __policyViolated: (what: string) => void }).__policyViolated
-        report(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`)
-      })
-    })
-    const ours = new Set([new URL(this.api.url).origin, new URL(this.facts.rpc_url).origin])
-    context.on('request', (request) => {
-      const { protocol, origin } = new URL(request.url())
-      if (/^(https?|wss?):$/.test(protocol) && !ours.has(origin.replace(/^ws/, 'http'))) {
-        this.problems.push(`request to another server: ${request.url()}`)
+      document.addEventListener("securitypolicyviolation", (event) => {
+        const report = (window as unknown as { __policyViolated: (what: string) => void }).__policyViolated;
+        report(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
+      });
+    });
+    const ours = new Set([new URL(this.api.url).origin, new URL(this.facts.rpc_url).origin]);
+    context.on("request", (request) => {
+      const { protocol, origin } = new URL(request.url());
+      if (/^(https?|wss?):$/.test(protocol) && !ours.has(origin.replace(/^ws/, "http"))) {
+        this.problems.push(`request to another server: ${request.url()}`);
       }
-    })
-    context.on('weberror', (error) => void this.problems.push(`uncaught: ${error.error().message}`))
-    context.on('console', (message) => {
+    });
+    context.on("weberror", (error) => void this.problems.push(`uncaught: ${error.error().message}`));
+    context.on("console", (message) => {
       // The browser itself says so of every answer that is not 2xx; the tests make such answers.
-      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) {
-        this.problems.push(`console: ${message.text()}`)
+      if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) {
+        this.problems.push(`console: ${message.text()}`);
       }
-    })
+    });
   }
 
   async close(failedTest?: string): Promise<void> {
     if (failedTest !== undefined) {
-      mkdirSync(FAILURES, { recursive: true })
-      const pages = this.contexts.flatMap((context) => context.pages())
+      mkdirSync(FAILURES, { recursive: true });
+      const pages = this.contexts.flatMap((context) => context.pages());
       await Promise.allSettled(
         pages.map((page, index) =>
           page.screenshot({ path: join(FAILURES, `${failedTest}-${index}.png`), fullPage: true, timeout: 5_000 }),
         ),
-      )
+      );
     }
-    await Promise.allSettled(this.contexts.map((context) => context.close()))
-    await this.api.close()
+    await Promise.allSettled(this.contexts.map((context) => context.close()));
+    await this.api.close();
   }
 }
 
 /** A `Site` on a stack. The caller closes it. */
 export async function siteOn(facts: Facts): Promise<Site> {
-  const path = findChromium()
-  if (path === null) throw new Error('no Chromium')
-  return new Site(facts, await FaultyApi.start(facts.api_url), await browser(path))
+  const path = findChromium();
+  if (path === null) throw new Error("no Chromium");
+  return new Site(facts, await FaultyApi.start(facts.api_url), await browser(path));
 }
 
 /** A test with a `site` on the stack of the run, which must have stayed clean when the test is over. */
 export const test = base.extend<{ site: Site; pictures: string }>({
   site: async ({ skip, task, onTestFailed }, use) => {
-    const facts = inject('facts')
+    const facts = inject("facts");
     if (facts === null) {
-      skip('there is no Chromium here: install one, or name it in CHROMIUM')
-      return
+      skip("there is no Chromium here: install one, or name it in CHROMIUM");
+      return;
     }
-    const site = await siteOn(facts)
-    let failed: string | undefined
+    const site = await siteOn(facts);
+    let failed: string | undefined;
     onTestFailed(() => {
-      failed = task.name.replaceAll(/[^a-z0-9]+/gi, '-').slice(0, 120)
-    })
-    await use(site)
-    failed = task.result?.state === 'fail' ? task.name.replaceAll(/[^a-z0-9]+/gi, '-').slice(0, 120) : failed
-    await site.close(failed)
-    expect(site.problems).toEqual([])
+      failed = task.name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 120);
+    });
+    await use(site);
+    failed = task.result?.state === "fail" ? task.name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 120) : failed;
+    await site.close(failed);
+    expect(site.problems).toEqual([]);
   },
   // eslint-disable-next-line no-empty-pattern -- vitest reads the names of what a fixture needs from its parameter
   pictures: async ({}, use) => {
-    await use(inject('pictures'))
+    await use(inject("pictures"));
   },
-})
+});
 
-export { expect }
+export { expect };
