@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import math
 import time
 from collections import OrderedDict
@@ -16,6 +15,8 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from oracle.api.problems import Problem
 
 MOST_CLIENTS = 20_000
 """Clients that are remembered; whoever was away the longest is forgotten first."""
@@ -87,15 +88,15 @@ class RateLimit:
         if scope["type"] == "http":
             wait = self.take(client_of(scope, self._proxies))
             if wait > 0:
-                await refuse(
-                    send,
+                problem = Problem(
                     429,
                     "too-many-requests",
                     "Too many requests",
                     f"one client may send {self._rate:g} requests a second",
-                    "Send them more slowly; Retry-After says when the next one is welcome.",
-                    {"Retry-After": str(math.ceil(wait))},
+                    remedy="Send them more slowly; Retry-After says when the next one is welcome.",
+                    headers={"Retry-After": str(math.ceil(wait))},
                 )
+                await problem.response(scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -130,15 +131,15 @@ class StreamLimit:
             return
         client = client_of(scope, self._proxies)
         if self._open.get(client, 0) >= self._streams:
-            await refuse(
-                send,
+            problem = Problem(
                 429,
                 "too-many-streams",
                 "Too many event streams",
                 f"one client may hold {self._streams} event streams open",
-                "Close one, or ask for the request itself from time to time.",
-                {"Retry-After": "5"},
+                remedy="Close one, or ask for the request itself from time to time.",
+                headers={"Retry-After": "5"},
             )
+            await problem.response(scope)(scope, receive, send)
             return
         self._open[client] = self._open.get(client, 0) + 1
         try:
@@ -179,7 +180,7 @@ class BodyLimit:
             return
         limit = self._larger.get(scope["path"], self._limit)
         if any(name == b"content-length" and _number(value) > limit for name, value in scope["headers"]):
-            await _too_large(send, limit)
+            await _too_large(limit).response(scope)(scope, receive, send)
             return
         watched = _Watched(receive, send, limit, self._seconds, self._slowest)
         try:
@@ -188,7 +189,9 @@ class BodyLimit:
             # What the app makes of a body that breaks off is its own affair; the answer is ours.
             if watched.refusal is None:
                 raise
-        await watched.answer()
+        problem = watched.unanswered
+        if problem is not None:
+            await problem.response(scope)(scope, receive, send)
 
 
 class _Watched:
@@ -201,7 +204,7 @@ class _Watched:
         self._held = 0
         self._whole = False
         self._answering = False
-        self.refusal: int | None = None
+        self.refusal: Problem | None = None
 
     async def receive(self) -> Message:
         if self.refusal is not None:
@@ -213,13 +216,13 @@ class _Watched:
             async with asyncio.timeout(left):
                 message = await self._receive()
         except TimeoutError:
-            self.refusal = 408
+            self.refusal = _TOO_SLOW
             raise _BodyRefused from None
         if message["type"] == "http.request":
             self._held += len(message.get("body", b""))
             self._whole = not message.get("more_body", False)
             if self._held > self._limit:
-                self.refusal = 413
+                self.refusal = _too_large(self._limit)
                 raise _BodyRefused
         return message
 
@@ -229,33 +232,30 @@ class _Watched:
         self._answering = True
         await self._send(message)
 
-    async def answer(self) -> None:
-        """Refuse, where there is something to refuse and nothing was said yet."""
-        if self.refusal is None or self._answering:
-            return
-        if self.refusal == 413:
-            await _too_large(self._send, self._limit)
-        else:
-            await refuse(
-                self._send,
-                408,
-                "body-too-slow",
-                "Body too slow",
-                "the body of the request did not come in time",
-                "Send a smaller one, or try again over a better connection.",
-                {"Connection": "close"},
-            )
+    @property
+    def unanswered(self) -> Problem | None:
+        """The refusal that is still to be told."""
+        return None if self._answering else self.refusal
 
 
-async def _too_large(send: Send, limit: int) -> None:
-    await refuse(
-        send,
+_TOO_SLOW = Problem(
+    408,
+    "body-too-slow",
+    "Body too slow",
+    "the body of the request did not come in time",
+    remedy="Send a smaller one, or try again over a better connection.",
+    headers={"Connection": "close"},
+)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
         413,
         "body-too-large",
         "Body too large",
         f"the body has more than the {limit:,} bytes that are read here",
-        "Send a smaller picture.",
-        {"Connection": "close"},
+        remedy="Send a smaller file.",
+        headers={"Connection": "close"},
     )
 
 
@@ -265,22 +265,4 @@ def _number(value: bytes) -> int:
     return int(text) if text.isdigit() and len(text) < 20 else (10**20 if text.isdigit() else 0)
 
 
-async def refuse(
-    send: Send, status: int, slug: str, title: str, detail: str, remedy: str, headers: Mapping[str, str]
-) -> None:
-    """Answer with a problem (RFC 9457) before the app has seen the request."""
-    problem = {"type": f"/problems/{slug}", "title": title, "status": status, "detail": detail, "remedy": remedy}
-    body = json.dumps(problem).encode()
-    named = {
-        "Content-Type": "application/problem+json",
-        "Content-Length": str(len(body)),
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-store",
-        **headers,
-    }
-    pairs = [(name.lower().encode(), value.encode()) for name, value in named.items()]
-    await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body})
-
-
-__all__ = ["BodyLimit", "RateLimit", "StreamLimit", "client_of", "refuse"]
+__all__ = ["BodyLimit", "RateLimit", "StreamLimit", "client_of"]
