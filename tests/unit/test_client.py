@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from oracle import client as module
 from oracle.answers import AnswerEntry, ClassificationAnswer
 from oracle.chain.coordinator import OnChainRequest
 from oracle.client import Client, NotAnsweredYet, NotCancellable, NotYours, UnknownRequest
@@ -160,7 +159,7 @@ async def test_given_a_paused_double_and_an_unreadable_manifest_when_a_name_is_a
 async def test_given_a_registry_flooded_with_dead_manifests_when_a_name_is_asked_then_it_ends_and_asks_for_a_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "REGISTRY_SECONDS", -1.0)
+    monkeypatch.setattr("oracle.client.models.REGISTRY_SECONDS", -1.0)
     chain, content = registry("mnist-cnn", *[None] * 50)
     with pytest.raises(SibylError, match="slow") as caught:
         await client_of(chain, content).model("mnist-cnn")
@@ -235,7 +234,7 @@ async def test_given_no_answer_when_the_time_is_over_then_the_error_says_what_th
 async def test_given_an_id_nobody_knows_when_waiting_then_it_is_unknown_after_the_nodes_had_their_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "LAG", 0.05)
+    monkeypatch.setattr("oracle.client.reading.LAG", 0.05)
     chain, content = answered(RAW)
     chain.statuses, chain.logs = [OnChainStatus.UNKNOWN], [[]]
     with pytest.raises(UnknownRequest):

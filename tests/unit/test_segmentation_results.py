@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import provider_images.mask_rcnn
 from oracle.answers import AnswerInstance, SegmentationAnswer, decode_answer
-from oracle.client import _same_instances
+from oracle.client.comparing import same_instances
 from oracle.documents import read_result
 from oracle.domain import ItemResult, SegmentScore, ServableModel, TaskInput, TaskResult
 from oracle.errors import ContentCorrupt
@@ -225,12 +225,12 @@ def test_a_document_speaks_of_labels_or_of_segments_and_never_of_both() -> None:
 def test_a_document_and_its_answer_agree_in_every_box(result: ItemResult) -> None:
     document, answer = read_result(written(result)), decode_answer(compact_answer(result))
     assert isinstance(answer, SegmentationAnswer)
-    assert _same_instances(answer, document)
+    assert same_instances(answer, document)
     if answer.instances:
         first = answer.instances[0]
         moved = dataclasses.replace(first, box=(first.box[0], first.box[1], first.box[2] + 1, first.box[3]))
         other = dataclasses.replace(answer, instances=(moved, *answer.instances[1:]))
-        assert not _same_instances(other, document)
+        assert not same_instances(other, document)
 
 
 # Two providers.
