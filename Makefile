@@ -10,6 +10,7 @@ PYTHON_READY := .venv/.ready
 NODE_READY := node_modules/.ready
 BROWNIE_READY := .venv-brownie/.ready
 PROOF_READY := .venv-proof/.ready
+PEERS_READY := .venv-peers/.ready
 
 $(PYTHON_READY): requirements.lock pyproject.toml
 	@scripts/setup python
@@ -25,6 +26,10 @@ $(BROWNIE_READY): requirements-brownie.lock
 
 $(PROOF_READY): requirements-proof.lock
 	@scripts/setup proof
+	@touch $@
+
+$(PEERS_READY): requirements-peers.lock
+	@scripts/setup peers
 	@touch $@
 
 ##@ The two commands
@@ -109,13 +114,13 @@ kubo: ## build a real Kubo into .cache/kubo (needs Go); the content tests then r
 	@scripts/kubo
 
 clean: ## remove what the targets made, environments included; keys, deployments and state stay
-	rm -rf .venv .venv-brownie .venv-proof .tools .cache/solc .cache/solcx .cache/kubo .cache/images .cache/brownie/test.* node_modules out cache reports
+	rm -rf .venv .venv-brownie .venv-proof .venv-peers .tools .cache/solc .cache/solcx .cache/kubo .cache/images .cache/brownie/test.* node_modules out cache reports
 	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name deployments -exec rm -rf {} +; fi
 	@for kept in .sibyl .cache/brownie/home build/deployments; do \
 	  if [ -e $$kept ]; then echo "kept $$kept; delete it yourself if you are sure"; fi; done
 
 ##@ Measurements (figures, and one line of JSON last)
-.PHONY: bench-pipeline bench-gas bench-golem bench-batching bench-models eval-models fuzz-pictures
+.PHONY: bench-api bench-pipeline bench-gas bench-golem bench-batching bench-models eval-models fuzz-pictures
 bench-gas: setup ## gas of each transaction of the coordinator, beside others'
 	@$(BIN)/python -m tests.benchmarks.gas
 
@@ -133,6 +138,9 @@ eval-models: setup ## the scores that manifests claim, measured again on unseen 
 
 fuzz-pictures: setup ## broken files, bombs and 6,000 mutants against both decoders of pictures
 	@$(BIN)/python -m tests.benchmarks.fuzz_pictures
+
+bench-api: setup $(PEERS_READY) ## requests a second beside LitServe and BentoML, and the slowest at 100 a second
+	@$(BIN)/python -m tests.benchmarks.api
 
 bench-pipeline: setup ## requests settled per second, overhead, memory
 	@$(BIN)/python -m tests.benchmarks.pipeline
