@@ -27,12 +27,15 @@ class Database:
     """One connection to one file. Everything, opening and closing too, must happen on the same thread.
 
     A writer holds a lock on ``<file>.lock`` for its lifetime: two oracles on one file would post from one key twice.
-    Raises StoreTooNew, StoreError.
+    With ``alone`` false it holds none, and several take turns. Raises StoreTooNew, StoreError.
     """
 
-    def __init__(self, path: Path | str, *, read_only: bool, steps: Sequence[Step] = MIGRATIONS) -> None:
+    def __init__(
+        self, path: Path | str, *, read_only: bool, steps: Sequence[Step] = MIGRATIONS, alone: bool = True
+    ) -> None:
         self._name = str(path)
         self._path = None if self._name == MEMORY else Path(path)
+        self._alone = alone
         self._lock: TextIO | None = None
         raw: sqlite3.Connection | None = None
         try:
@@ -101,7 +104,8 @@ class Database:
     def _open_for_writing(self, steps: Sequence[Step]) -> sqlite3.Connection:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _take_lock(self._path)
+            if self._alone:
+                self._lock = _take_lock(self._path)
         raw = sqlite3.connect(self._name, isolation_level=None)
         try:
             _set_pragmas(raw)

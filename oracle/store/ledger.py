@@ -23,6 +23,12 @@ class _Transactions(Protocol):
     async def __call__(self, work: Callable[[Connection], T]) -> T: ...
 
 
+def read_providers(connection: Connection) -> list[Provider]:
+    """Every provider ever seen, the last seen first."""
+    query = select(providers).order_by(providers.c.last_seen.desc(), providers.c.node_id)
+    return [_provider(row) for row in connection.execute(query)]
+
+
 class SqliteLedger:
     """The ledger in a store's file; ``read`` and ``write`` are the store's transactions."""
 
@@ -31,8 +37,7 @@ class SqliteLedger:
 
     async def providers(self) -> Sequence[Provider]:
         """Every provider ever seen, the last seen first."""
-        query = select(providers).order_by(providers.c.last_seen.desc(), providers.c.node_id)
-        return await self._read(lambda connection: [_provider(row) for row in connection.execute(query)])
+        return await self._read(read_providers)
 
     async def save_providers(self, providers_: Sequence[Provider]) -> None:
         """Write providers down."""

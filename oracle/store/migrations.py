@@ -367,7 +367,15 @@ _OUTCOMES: Step = (
     "ALTER TABLE known_answers RENAME COLUMN labels TO outcome",
 )
 
-MIGRATIONS: Sequence[Step] = (_INITIAL, _CANCELLED, _MARKET, _OUTCOMES)
+# What people ask the API for: an account's history, a model's latest answers, a span of time.
+_READING: Step = (
+    "CREATE INDEX requests_by_requester ON requests (requester, block, log_index)",
+    "CREATE INDEX requests_by_model ON requests (model_id, block, log_index)",
+    "CREATE INDEX requests_by_time ON requests (created_at, status)",
+    "CREATE INDEX moves_fulfilled ON moves (at, request_id) WHERE to_status = 'fulfilled'",
+)
+
+MIGRATIONS: Sequence[Step] = (_INITIAL, _CANCELLED, _MARKET, _OUTCOMES, _READING)
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -387,11 +395,12 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement in steps[target - 1]:
+            # Another process that opened the file at the same moment may have been first.
+            for statement in steps[target - 1] if version_of(connection) < target else ():
                 connection.execute(statement)
             if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
                 raise sqlite3.IntegrityError(f"step {target} leaves a row that refers to nothing")
-            connection.execute(f"PRAGMA user_version = {target}")
+            connection.execute(f"PRAGMA user_version = {max(target, version_of(connection))}")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

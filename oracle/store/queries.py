@@ -37,7 +37,7 @@ _SETTLED = (
     settlements.c.result_cid.label("settled_cid"),
     settlements.c.answer.label("settled_answer"),
 )
-_REQUEST = select(requests, *_SETTLED).select_from(
+REQUEST = select(requests, *_SETTLED).select_from(
     requests.outerjoin(settlements, settlements.c.request_id == requests.c.request_id)
 )
 
@@ -55,7 +55,7 @@ def by_id(connection: Connection, request_ids: Iterable[bytes]) -> list[RequestR
     """The requests with these ids, in no order; unknown ids are left out."""
     found: list[RequestRow] = []
     for chunk in chunks(request_ids):
-        found += _rows(connection, connection.execute(_REQUEST.where(requests.c.request_id.in_(chunk))).all())
+        found += _rows(connection, connection.execute(REQUEST.where(requests.c.request_id.in_(chunk))).all())
     return found
 
 
@@ -74,7 +74,7 @@ def in_status(
     first = requests.c.not_before if tried else requests.c.deadline
     # One query a status: each walks the queue's index in order and stops at the limit, which IN (...) would not.
     for status in set(statuses):
-        query = _REQUEST.where(requests.c.status == status).order_by(first, requests.c.block, requests.c.log_index)
+        query = REQUEST.where(requests.c.status == status).order_by(first, requests.c.block, requests.c.log_index)
         if after is not None:
             query = query.where(requests.c.deadline > after)
         if due is not None:
@@ -83,7 +83,7 @@ def in_status(
             query = query.where(requests.c.attempts > 0 if tried else requests.c.attempts == 0)
         found += connection.execute(query.limit(limit)).all()
     found.sort(key=lambda record: (record.not_before if tried else record.deadline, record.block, record.log_index))
-    return [_row(record, None) for record in found[:limit]]
+    return [row_of(record, None) for record in found[:limit]]
 
 
 def spent_images(connection: Connection, request_ids: Iterable[bytes]) -> list[Cid]:
@@ -99,7 +99,7 @@ def spent_images(connection: Connection, request_ids: Iterable[bytes]) -> list[C
 
 def newest(connection: Connection, limit: int) -> list[RequestRow]:
     """The newest requests, newest first."""
-    query = _REQUEST.order_by(requests.c.block.desc(), requests.c.log_index.desc()).limit(limit)
+    query = REQUEST.order_by(requests.c.block.desc(), requests.c.log_index.desc()).limit(limit)
     return _rows(connection, connection.execute(query).all())
 
 
@@ -158,11 +158,12 @@ def open_reports(connection: Connection) -> list[StoredReport]:
 
 
 def _rows(connection: Connection, records: Sequence[Row[Any]]) -> list[RequestRow]:
-    times = _first_times(connection, [record.request_id for record in records])
-    return [_row(record, times[record.request_id]) for record in records]
+    times = first_times(connection, [record.request_id for record in records])
+    return [row_of(record, times[record.request_id]) for record in records]
 
 
-def _first_times(connection: Connection, request_ids: Sequence[bytes]) -> Mapping[bytes, dict[RequestStatus, float]]:
+def first_times(connection: Connection, request_ids: Sequence[bytes]) -> Mapping[bytes, dict[RequestStatus, float]]:
+    """The first move into each status, by request."""
     times: dict[bytes, dict[RequestStatus, float]] = defaultdict(dict)
     for chunk in chunks(request_ids):
         query = (
@@ -175,7 +176,8 @@ def _first_times(connection: Connection, request_ids: Sequence[bytes]) -> Mappin
     return times
 
 
-def _row(record: Row[Any], times: Mapping[RequestStatus, float] | None) -> RequestRow:
+def row_of(record: Row[Any], times: Mapping[RequestStatus, float] | None) -> RequestRow:
+    """A record of ``REQUEST`` as the row that it is."""
     # A settled request shows what the chain holds, which may be another operator's work and not ours.
     settled = record.settled_as is not None and record.settled_as == record.status
     result_cid, answer, failure = record.result_cid, record.answer, record.failure

@@ -1,0 +1,315 @@
+"""What people ask the store for: one request with its history, pages of requests, figures over a span of time.
+
+Read beside the running oracle, from connections of its own, which find a database that appears or is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Integer, Row, Select, cast, func, select, text, tuple_
+
+from oracle.domain import BlockRef, RequestStatus
+from oracle.errors import StoreError, StoreMismatch
+from oracle.market import Provider
+from oracle.store import queries
+from oracle.store.database import Database
+from oracle.store.ledger import read_providers
+from oracle.store.tables import binding, checkpoint, moves, providers, requests
+from oracle.views import Figures, ModelSpeed, Moved, Place, Point, RequestPage, RequestView
+
+T = TypeVar("T")
+
+RECENT = 50  # answers from which a model's usual time is told
+HOUR = 3600
+_ON_THEIR_WAY = (
+    RequestStatus.SEEN,
+    RequestStatus.CONFIRMED,
+    RequestStatus.READY,
+    RequestStatus.COMPUTING,
+    RequestStatus.COMPUTED,
+    RequestStatus.FAILED,
+    RequestStatus.POSTING,
+)
+# Written out, because SQLite uses a partial index only when the query states the index's condition literally.
+_FULFILLED = text("moves.to_status = 'fulfilled'")
+
+
+def one(connection: Connection, request_id: bytes) -> RequestView | None:
+    """One request with its history."""
+    found = _views(connection, queries.REQUEST.where(requests.c.request_id == request_id))
+    return found[0] if found else None
+
+
+def page(
+    connection: Connection,
+    account: str | None,
+    model: int | None,
+    status: RequestStatus | None,
+    after: Place | None,
+    limit: int,
+) -> RequestPage:
+    """Requests newest first, of an account, a model, in a status, beyond a place."""
+    query = queries.REQUEST.order_by(requests.c.block.desc(), requests.c.log_index.desc()).limit(limit + 1)
+    if account is not None:
+        query = query.where(requests.c.requester == account)
+    if model is not None:
+        query = query.where(requests.c.model_id == model)
+    if status is not None:
+        query = query.where(requests.c.status == status)
+    if after is not None:
+        query = query.where(tuple_(requests.c.block, requests.c.log_index) < tuple_(after.block, after.log_index))
+    found = _views(connection, query)
+    return RequestPage(tuple(found[:limit]), found[limit - 1].place if len(found) > limit else None)
+
+
+def figures(connection: Connection, since: float, points: int) -> Figures:
+    """What was asked and answered since a time."""
+    counted = select(requests.c.status, func.count()).where(requests.c.created_at >= since)
+    counts = dict.fromkeys(RequestStatus, 0) | {
+        row[0]: row[1] for row in connection.execute(counted.group_by(requests.c.status))
+    }
+    waiting = select(func.count()).where(requests.c.status.in_(_ON_THEIR_WAY))
+    hour = cast(moves.c.at / float(HOUR), Integer)
+    hours = (
+        select((hour * HOUR).label("at"), func.count(func.distinct(moves.c.request_id)).label("answers"))
+        .where(_FULFILLED, moves.c.at >= since)
+        .group_by(hour)
+        .order_by(hour)
+    )
+    answered = (
+        select(
+            requests.c.request_id, requests.c.model_id, requests.c.provider, requests.c.image_size,
+            requests.c.image_width, requests.c.image_height, moves.c.at,
+        )
+        .join(requests, requests.c.request_id == moves.c.request_id)
+        .where(_FULFILLED, moves.c.at >= since, requests.c.status == RequestStatus.FULFILLED)
+        .order_by(moves.c.at.desc())
+        .limit(points)
+    )  # fmt: skip
+    rows = connection.execute(answered).all()
+    times = queries.first_times(connection, [row.request_id for row in rows])
+    # A reorg may have had a request answered twice.
+    latest: dict[bytes, Any] = {}
+    for row in rows:
+        latest.setdefault(row.request_id, row)
+    return Figures(
+        counts=counts,
+        queue=int(connection.execute(waiting).scalar_one()),
+        per_hour=tuple((float(row.at), int(row.answers)) for row in connection.execute(hours)),
+        points=tuple(_point(row, times[row.request_id]) for row in latest.values()),
+    )
+
+
+def speeds(connection: Connection) -> dict[int, ModelSpeed]:
+    """How many requests each model answered, and the median seconds of its newest."""
+    answered = (
+        select(requests.c.model_id, func.count())
+        .where(requests.c.status == RequestStatus.FULFILLED)
+        .group_by(requests.c.model_id)
+    )
+    found = {}
+    for model_id, count in connection.execute(answered).all():
+        newest = (
+            select(requests.c.request_id)
+            .where(requests.c.model_id == model_id, requests.c.status == RequestStatus.FULFILLED)
+            .order_by(requests.c.block.desc(), requests.c.log_index.desc())
+            .limit(RECENT)
+        )
+        times = queries.first_times(connection, connection.execute(newest).scalars().all())
+        spans = [
+            when[RequestStatus.FULFILLED] - when[RequestStatus.SEEN]
+            for when in times.values()
+            if RequestStatus.SEEN in when and RequestStatus.FULFILLED in when
+        ]
+        found[model_id] = ModelSpeed(count, statistics.median(spans) if spans else None)
+    return found
+
+
+def _point(row: Row[Any], times: Mapping[RequestStatus, float]) -> Point:
+    computing, computed = times.get(RequestStatus.COMPUTING), times.get(RequestStatus.COMPUTED)
+    return Point(
+        request_id=row.request_id,
+        model_id=row.model_id,
+        provider=row.provider,
+        size=row.image_size or 0,
+        pixels=(row.image_width or 0) * (row.image_height or 0),
+        compute_seconds=max(0.0, computed - computing) if computing and computed else None,
+        total_seconds=max(0.0, row.at - times.get(RequestStatus.SEEN, row.at)),
+        at=row.at,
+    )
+
+
+def _views(connection: Connection, query: Select[Any]) -> list[RequestView]:
+    records = connection.execute(query).all()
+    history: dict[bytes, list[Moved]] = defaultdict(list)
+    for chunk in queries.chunks(record.request_id for record in records):
+        steps = select(moves).where(moves.c.request_id.in_(chunk)).order_by(moves.c.id)
+        for move in connection.execute(steps):
+            history[move.request_id].append(Moved(move.to_status, move.at, move.detail))
+    names = _names(connection, {record.provider for record in records} - {""})
+    return [
+        RequestView(
+            row=queries.row_of(record, None),
+            place=Place(record.block, record.log_index),
+            asked_in=record.transaction_hash,
+            provider_name=names.get(record.provider, ""),
+            moves=tuple(history[record.request_id]),
+        )
+        for record in records
+    ]
+
+
+def _names(connection: Connection, node_ids: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for chunk in queries.chunks(sorted(node_ids)):
+        query = select(providers.c.node_id, providers.c.name).where(providers.c.node_id.in_(chunk))
+        found |= {row.node_id: row.name for row in connection.execute(query)}
+    return found
+
+
+class _Lane:
+    """One thread with one connection, opened anew when the file is another one."""
+
+    def __init__(self, path: Path, check: Callable[[Connection], None], name: str) -> None:
+        self._path, self._check = path, check
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sibyl-read-{name}")
+        self._database: Database | None = None
+        self._file: tuple[int, int] | None = None
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        return await asyncio.wrap_future(self._thread.submit(self._read, work))
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        now = identity(self._path)
+        if self._database is not None and now != self._file:
+            self._drop()
+        try:
+            if self._database is None:
+                self._database, self._file = Database(self._path, read_only=True), now
+                self._database.transaction(self._check, write=False)
+            return self._database.transaction(work, write=False)
+        except StoreError:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    async def close(self) -> None:
+        closed = self._thread.submit(self._drop)
+        self._thread.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(closed))
+
+
+class SqliteReads:
+    """Reads of the oracle's database for many who ask, beside the oracle that writes it.
+
+    Nothing is opened before the first read; a file that is absent, of another schema, or another deployment's raises
+    StoreError, and is looked at again at the next read. Figures have a thread of their own, so that they keep nobody
+    waiting who asks for one request.
+    """
+
+    def __init__(self, path: Path, *, coordinator: str | None = None) -> None:
+        self._path, self._coordinator = path, coordinator
+        self._quick, self._slow = _Lane(path, self._belongs, "one"), _Lane(path, self._belongs, "many")
+        self._watch: sqlite3.Connection | None = None
+        self._watched: tuple[int, int] | None = None
+        self._opened = 0
+
+    def mark(self) -> object | None:
+        """Something that differs from the last when the database may say something else; None while there is none.
+
+        Microseconds: SQLite keeps the number of the last commit in memory that its users share.
+        """
+        now = identity(self._path)
+        if now is None:
+            self._unwatch()
+            return None
+        try:
+            if self._watch is None or now != self._watched:
+                self._unwatch()
+                self._watch = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=0.05)
+                self._watched, self._opened = now, self._opened + 1
+            (version,) = self._watch.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error:
+            self._unwatch()
+            return None
+        return self._opened, version
+
+    async def request(self, request_id: bytes) -> RequestView | None:
+        """One request with its history, or None."""
+        return await self._quick.read(lambda connection: one(connection, request_id))
+
+    async def requests(
+        self,
+        *,
+        account: str | None = None,
+        model: int | None = None,
+        status: RequestStatus | None = None,
+        after: Place | None = None,
+        limit: int = 20,
+    ) -> RequestPage:
+        """Requests of an account (checksum address), a model, in a status, newest first, beyond a place."""
+        return await self._slow.read(lambda connection: page(connection, account, model, status, after, limit))
+
+    async def figures(self, since: float, points: int) -> Figures:
+        """What was asked and answered since a time (Unix seconds); at most so many ``points``."""
+        return await self._slow.read(partial(figures, since=since, points=points))
+
+    async def speeds(self) -> Mapping[int, ModelSpeed]:
+        """How each model did."""
+        return await self._slow.read(speeds)
+
+    async def providers(self) -> Sequence[Provider]:
+        """Every provider ever seen, the last seen first."""
+        return await self._slow.read(read_providers)
+
+    async def scanned(self) -> BlockRef | None:
+        """The last block that the oracle looked at."""
+
+        def last(connection: Connection) -> BlockRef | None:
+            row = connection.execute(select(checkpoint)).one_or_none()
+            return None if row is None else BlockRef(row.number, row.hash, row.timestamp)
+
+        return await self._quick.read(last)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self._unwatch()
+        await self._quick.close()
+        await self._slow.close()
+
+    def _belongs(self, connection: Connection) -> None:
+        bound = connection.execute(select(binding)).one_or_none()
+        if bound is None:
+            raise StoreError(f"{self._path} belongs to no deployment yet", remedy="Start the oracle on it once.")
+        if self._coordinator is not None and bound.coordinator.lower() != self._coordinator.lower():
+            raise StoreMismatch(
+                f"{self._path} belongs to the coordinator {bound.coordinator}, not {self._coordinator}",
+                remedy="Choose the --data-dir of this deployment's oracle.",
+            )
+
+    def _unwatch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies there, whatever its name; None for none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
