@@ -1,0 +1,336 @@
+import { encodeAbiParameters, encodeEventTopics, getAbiItem, keccak256, numberToHex, toHex } from "viem";
+import type { AbiEvent, Address, ContractEventName, Hash, Hex } from "viem";
+import { describe, expect, it } from "vitest";
+import { coordinatorAbi } from "./abi";
+import { scanRequests, ScanFailed } from "./history";
+import type { History, HistoryStore, Reader } from "./history";
+
+const COORDINATOR: Address = "0x00000000000000000000000000000000000000c0";
+const ME: Address = "0x00000000000000000000000000000000000000a1";
+const OTHER: Address = "0x00000000000000000000000000000000000000a2";
+const PLACE = { chain_id: 31337, coordinator: COORDINATOR, start_block: 3 };
+const CID: Hex = `0x1220${"ab".repeat(32)}`;
+const STATUS = { pending: 1, fulfilled: 2, callback_failed: 3, failed: 4, refunded: 5, cancelled: 6 };
+
+const SLOT = getAbiItem({ abi: coordinatorAbi, name: "requestOf" }).outputs[0].components;
+
+type EventName = ContractEventName<typeof coordinatorAbi>;
+
+interface FakeLog {
+  block: number;
+  logIndex: number;
+  transaction: Hash;
+  topics: Hex[];
+  data: Hex;
+}
+
+/** A double of an endpoint: logs in blocks, and limits of its own. */
+class FakeChain implements Reader {
+  logs: FakeLog[] = [];
+  status = new Map<Hash, number>();
+  head = 0;
+  /** Name of the chain: another one has other block hashes. */
+  name = "one";
+  /** From which block on the hashes are those of another branch. */
+  forkedFrom = Infinity;
+  largest = Infinity;
+  down = false;
+  stamps = true;
+  calls: { method: string; from?: number; to?: number }[] = [];
+  fail: ((from: number, to: number) => Error | null) | null = null;
+
+  hash(block: number): Hash {
+    return keccak256(toHex(`${this.name}:${block}:${block >= this.forkedFrom ? "fork" : ""}`));
+  }
+
+  emit(block: number, eventName: EventName, args: Record<string, unknown>): void {
+    const item = getAbiItem({ abi: coordinatorAbi, name: eventName });
+    const topics = encodeEventTopics({ abi: coordinatorAbi, eventName, args }) as Hex[];
+    const plain = item.inputs.filter((input) => !("indexed" in input));
+    const data = encodeAbiParameters(plain, plain.map((input) => args[input.name]) as never);
+    const logIndex = this.logs.filter((log) => log.block === block).length;
+    this.logs.push({ block, logIndex, transaction: keccak256(toHex(`tx${block}:${logIndex}`)), topics, data });
+    this.head = Math.max(this.head, block);
+  }
+
+  ask(block: number, name: string, requester: Address = ME, payment = 100n): Hash {
+    const requestId = keccak256(toHex(name));
+    this.emit(block, "InferenceRequested", {
+      requestId, modelId: 1n, requester, imageCid: CID, payment, callbackGas: 0n, deadline: 9_999n, nonce: 0n,
+    });
+    this.status.set(requestId, STATUS.pending);
+    return requestId;
+  }
+
+  fulfil(block: number, requestId: Hash): void {
+    this.emit(block, "InferenceFulfilled", { requestId, resultCid: CID, answer: "0x1234" });
+    this.status.set(requestId, STATUS.fulfilled);
+  }
+
+  async request({ method, params }: { method: string; params?: unknown }): Promise<unknown> {
+    await Promise.resolve();
+    return this.answer(method, (params ?? []) as unknown[]);
+  }
+
+  private answer(method: string, params: unknown[]): unknown {
+    const call: { method: string; from?: number; to?: number } = { method };
+    this.calls.push(call);
+    if (this.down) throw Object.assign(new Error("fetch failed"), { name: "HttpRequestError" });
+    if (method === "eth_blockNumber") return numberToHex(this.head);
+    if (method === "eth_getBlockByNumber") {
+      const block = Number(params[0]);
+      return block > this.head ? null : { hash: this.hash(block), timestamp: numberToHex(1_000 + block) };
+    }
+    if (method === "eth_call") {
+      const id: Hash = `0x${(params[0] as { data: Hex }).data.slice(10)}`;
+      const status = this.status.get(id) ?? 0;
+      return encodeAbiParameters(SLOT, [ME, 1n, 100n, 0n, 0n, status, 0]);
+    }
+    if (method === "eth_getLogs") {
+      const filter = params[0] as { fromBlock: Hex; toBlock: Hex; address: Address; topics: (null | Hex | Hex[])[] };
+      const from = Number(filter.fromBlock);
+      const to = Number(filter.toBlock);
+      Object.assign(call, { from, to });
+      const refusal = this.fail?.(from, to);
+      if (refusal) throw refusal;
+      if (to - from + 1 > this.largest) throw Object.assign(new Error("query exceeds max block range"), { code: -32005 });
+      return this.logs
+        .filter((log) => log.block >= from && log.block <= to)
+        .filter((log) => filter.topics.every((wanted, i) => wanted === null || [wanted].flat().includes(log.topics[i] ?? "0x")))
+        .map((log) => ({
+          address: COORDINATOR,
+          topics: log.topics,
+          data: log.data,
+          blockNumber: numberToHex(log.block),
+          blockHash: this.hash(log.block),
+          logIndex: numberToHex(log.logIndex),
+          transactionHash: log.transaction,
+          transactionIndex: "0x0",
+          removed: false,
+          ...(this.stamps ? { blockTimestamp: numberToHex(1_000 + log.block) } : {}),
+        }));
+    }
+    throw new Error(`unexpected ${method}`);
+  }
+
+  get ranges(): [number, number][] {
+    return this.calls.flatMap(({ from, to }) => (from === undefined || to === undefined ? [] : [[from, to] as [number, number]]));
+  }
+}
+
+/** A double of the browser's store. */
+class FakeStore implements HistoryStore {
+  kept = new Map<string, string>();
+  read(key: string): Promise<string | null> {
+    return Promise.resolve(this.kept.get(key) ?? null);
+  }
+  write(key: string, value: string): Promise<void> {
+    this.kept.set(key, value);
+    return Promise.resolve();
+  }
+}
+
+const sleep = (): Promise<void> => Promise.resolve();
+
+function scan(chain: FakeChain, more: { store?: HistoryStore; step?: number; depth?: number; signal?: AbortSignal } = {}, seen?: History[]) {
+  return scanRequests(chain, PLACE, ME, (history) => seen?.push(history), { store: null, sleep, depth: 5, ...more });
+}
+
+describe("given an account with requests on the chain", () => {
+  it("when they are read, then they are newest first, joined with what became of them, and nobody else's are there", async () => {
+    const chain = new FakeChain();
+    const first = chain.ask(4, "first");
+    chain.ask(5, "another's", OTHER);
+    const second = chain.ask(6, "second");
+    const third = chain.ask(7, "third");
+    const fourth = chain.ask(8, "fourth");
+    const fifth = chain.ask(9, "fifth");
+    chain.fulfil(10, first);
+    chain.emit(10, "InferenceFailed", { requestId: second, reason: 3 });
+    chain.emit(10, "InferenceRefunded", { requestId: second, requester: ME, amount: 100n });
+    chain.emit(11, "InferenceRefunded", { requestId: third, requester: ME, amount: 100n });
+    chain.emit(11, "InferenceCancelled", { requestId: fourth, requester: ME, amount: 100n });
+
+    const history = await scan(chain);
+
+    expect(history.entries.map((entry) => entry.id)).toEqual([fifth, fourth, third, second, first]);
+    expect(history.entries.map((entry) => entry.status)).toEqual(["pending", "cancelled", "refunded", "failed", "fulfilled"]);
+    expect(history.entries[3]).toMatchObject({ failure: "image_unreadable", refunded: 100n, settledBlock: 10 });
+    expect(history.entries[4]).toMatchObject({ answer: "0x1234", at: 1_004, payment: 100n, refunded: 0n });
+    expect(history.entries[4]?.resultCid).toMatch(/^Qm/);
+    expect(history.done).toBe(true);
+  });
+
+  it("when the endpoint does not date its logs, then the blocks are asked", async () => {
+    const chain = new FakeChain();
+    chain.stamps = false;
+    chain.ask(4, "first");
+    const history = await scan(chain);
+    expect(history.entries[0]?.at).toBe(1_004);
+  });
+
+  it("when a callback failed and was delivered later, then the request is told as answered", async () => {
+    const chain = new FakeChain();
+    const delivered = chain.ask(4, "delivered");
+    const undelivered = chain.ask(5, "undelivered");
+    for (const id of [delivered, undelivered]) {
+      chain.fulfil(6, id);
+      chain.emit(6, "CallbackFailed", { requestId: id });
+      chain.status.set(id, STATUS.callback_failed);
+    }
+    chain.emit(40, "CallbackRetried", { requestId: delivered });
+    chain.status.set(delivered, STATUS.fulfilled);
+    const history = await scan(chain, { step: 8 });
+    expect(Object.fromEntries(history.entries.map((entry) => [entry.id, entry.status]))).toEqual({
+      [delivered]: "fulfilled",
+      [undelivered]: "callback_failed",
+    });
+  });
+});
+
+describe("given an endpoint with limits", () => {
+  it("when it refuses long ranges, then they halve until it answers and each request is found once", async () => {
+    const chain = new FakeChain();
+    const ids = [4, 50, 51, 99, 170].map((block) => chain.ask(block, `at ${block}`));
+    chain.head = 200;
+    chain.largest = 7;
+    const history = await scan(chain, { step: 64 });
+    expect(history.entries.map((entry) => entry.id)).toEqual([...ids].reverse());
+    const taken = chain.ranges.filter(([from, to]) => to - from + 1 <= 7);
+    expect(taken.length).toBeGreaterThan(10);
+    expect(chain.ranges.length - taken.length).toBeLessThan(12);
+  });
+
+  it("when it takes ranges gladly, then they grow", async () => {
+    const chain = new FakeChain();
+    chain.ask(4, "first");
+    chain.head = 100_000;
+    await scan(chain, { step: 10 });
+    expect(chain.ranges.length).toBeLessThan(30);
+    expect(Math.max(...chain.ranges.map(([from, to]) => to - from))).toBeGreaterThan(10_000);
+  });
+
+  it("when it refuses for good, then the scan ends with what was found, after bounded tries", async () => {
+    const chain = new FakeChain();
+    const late = chain.ask(95, "late");
+    chain.ask(10, "early");
+    chain.fulfil(96, late);
+    chain.head = 100;
+    chain.fail = (from) => (from < 50 ? new Error("no") : null);
+    const failure = await scan(chain, { step: 10 }).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(ScanFailed);
+    expect((failure as ScanFailed).history.entries.map((entry) => entry.id)).toEqual([late]);
+    expect((failure as ScanFailed).history.done).toBe(false);
+    expect(chain.calls.length).toBeLessThan(60);
+  });
+
+  it("when nobody answers, then it is tried a few times and no shorter range is tried", async () => {
+    const chain = new FakeChain();
+    chain.down = true;
+    await expect(scan(chain)).rejects.toBeInstanceOf(ScanFailed);
+    expect(chain.calls).toHaveLength(5);
+  });
+
+  it("when requests wait, then no settlement of theirs is looked for to the chain's head", async () => {
+    const chain = new FakeChain();
+    chain.ask(4, "waiting");
+    chain.head = 10_000;
+    chain.largest = 100;
+    await scan(chain, { step: 100 });
+    // One walk down the chain, and one look for each walk's find.
+    expect(chain.ranges.length).toBeLessThan(115);
+  });
+});
+
+describe("given a visit before", () => {
+  it("when the chain went on, then only the new and the last blocks are read, and news of old requests is seen", async () => {
+    const chain = new FakeChain();
+    const store = new FakeStore();
+    const old = chain.ask(4, "old");
+    chain.head = 1_000;
+    await scan(chain, { store });
+    chain.calls = [];
+    chain.fulfil(1_001, old);
+    const fresh = chain.ask(1_002, "new");
+    const history = await scan(chain, { store });
+    expect(history.entries.map((entry) => [entry.id, entry.status])).toEqual([
+      [fresh, "pending"],
+      [old, "fulfilled"],
+    ]);
+    expect(Math.min(...chain.ranges.map(([from]) => from))).toBe(996);
+  });
+
+  it("when a reorg took a request and a settlement of the last blocks, then they are gone", async () => {
+    const chain = new FakeChain();
+    const store = new FakeStore();
+    const kept = chain.ask(4, "kept");
+    chain.ask(98, "gone");
+    chain.fulfil(99, kept);
+    chain.head = 100;
+    expect((await scan(chain, { store })).entries).toHaveLength(2);
+    chain.logs = chain.logs.filter((log) => log.block < 98);
+    chain.status.set(kept, STATUS.pending);
+    chain.forkedFrom = 98;
+    chain.head = 101;
+    const history = await scan(chain, { store });
+    expect(history.entries.map((entry) => [entry.id, entry.status, entry.settledBlock])).toEqual([[kept, "pending", null]]);
+  });
+
+  it("when the reorg went deeper than is read again, then everything is read anew", async () => {
+    const chain = new FakeChain();
+    const store = new FakeStore();
+    chain.ask(50, "gone");
+    chain.head = 100;
+    await scan(chain, { store });
+    chain.logs = [];
+    chain.forkedFrom = 40;
+    expect((await scan(chain, { store })).entries).toEqual([]);
+  });
+
+  it("when the local chain was started again, then nothing of the one before is shown", async () => {
+    const chain = new FakeChain();
+    const store = new FakeStore();
+    chain.ask(4, "before");
+    chain.head = 50;
+    await scan(chain, { store });
+    const again = new FakeChain();
+    again.name = "two";
+    again.head = 60;
+    const seen: History[] = [];
+    await scan(again, { store }, seen);
+    expect(seen.flatMap((history) => history.entries)).toEqual([]);
+  });
+
+  it("when it was broken off, then the next goes on where it ended", async () => {
+    const chain = new FakeChain();
+    const store = new FakeStore();
+    const ids = [10, 500, 900].map((block) => chain.ask(block, `at ${block}`));
+    chain.head = 1_000;
+    chain.largest = 100;
+    chain.fail = (from) => (from < 400 ? new Error("no") : null);
+    await expect(scan(chain, { store, step: 100 })).rejects.toBeInstanceOf(ScanFailed);
+    chain.calls = [];
+    chain.fail = null;
+    const history = await scan(chain, { store, step: 100 });
+    expect(history.entries.map((entry) => entry.id)).toEqual([...ids].reverse());
+    expect(history.done).toBe(true);
+    expect(chain.ranges.filter(([from, to]) => from > 500 && to < 990)).toEqual([]);
+  });
+
+  it("when what was kept is no history, then the chain is read", async () => {
+    const chain = new FakeChain();
+    const store: HistoryStore = { read: () => Promise.resolve("{"), write: () => Promise.reject(new Error("full")) };
+    chain.ask(4, "first");
+    chain.head = 50;
+    expect((await scan(chain, { store })).entries).toHaveLength(1);
+  });
+});
+
+it("given a scan, when it is aborted, then it ends with the signal's reason", async () => {
+  const chain = new FakeChain();
+  chain.ask(4, "first");
+  chain.head = 1_000;
+  const abort = new AbortController();
+  const running = scanRequests(chain, PLACE, ME, () => abort.abort(new Error("left")), { store: null, sleep, step: 10, signal: abort.signal });
+  await expect(running).rejects.toThrow("left");
+});
