@@ -1,0 +1,84 @@
+import { useQuery } from "@tanstack/react-query";
+import { createContext, use, useMemo } from "react";
+
+import { storage } from "../storage";
+import { ApiClient } from "./client";
+import type { Config } from "./types";
+
+/**
+ * Where the API is: "?api=" in the page's address, else the meta element sibyl-api, else the folder that the page came
+ * from. Without a slash at the end.
+ */
+export function apiBase(place: Location = location, page: Document = document): string {
+  const asked = new URLSearchParams(place.search).get("api");
+  const written = page.querySelector<HTMLMetaElement>('meta[name="sibyl-api"]')?.content;
+  const url = new URL(asked?.trim() || written?.trim() || ".", place.href);
+  if (url.protocol !== "http:" && url.protocol !== "https:") return new URL(".", place.href).href.replace(/\/$/, "");
+  return (url.origin + url.pathname).replace(/\/+$/, "");
+}
+
+/** RPC endpoint that this reader named by "?rpc=" or kept, before the one that the API gives. */
+export function rpcUrl(config: Config): string | null {
+  return new URLSearchParams(location.search).get("rpc") ?? storage.get("rpc") ?? config.rpc_url;
+}
+
+export interface Configured {
+  config: Config;
+  api: ApiClient;
+  /** The API does not answer now; `config` is the last good one. */
+  down: boolean;
+}
+
+const ConfigContext = createContext<Configured | null>(null);
+export const ConfigProvider = ConfigContext.Provider;
+
+/** What the API says of itself and its chain. Only below `ConfigProvider`, which renders nothing without it. */
+export function useConfig(): Configured {
+  const configured = use(ConfigContext);
+  if (!configured) throw new Error("useConfig is used outside of ConfigProvider");
+  return configured;
+}
+
+const RECHECK_MS = 15_000;
+
+/** Loads the configuration; the last good one of this API is kept, so that the page lives on while the API is down. */
+export function useLoadConfig(): { configured: Configured | null; loading: boolean; error: unknown; retry: () => void } {
+  const api = useMemo(() => new ApiClient(apiBase()), []);
+  const key = `config.${api.base}`;
+  const kept = useMemo(() => {
+    const config = storage.json(key);
+    return isConfig(config) ? config : null;
+  }, [key]);
+  const query = useQuery({
+    queryKey: ["config", api.base],
+    queryFn: async ({ signal }) => {
+      const config = await api.config(signal);
+      if (!isConfig(config)) throw new Error("This address answers, but not as Sibyl's API");
+      storage.set(key, JSON.stringify(config));
+      return config;
+    },
+    refetchInterval: RECHECK_MS,
+    refetchOnWindowFocus: true,
+    retry: 1,
+  });
+  const config = query.data ?? kept;
+  const down = query.isError;
+  const configured = useMemo(() => (config ? { config, api, down } : null), [config, api, down]);
+  return {
+    configured,
+    loading: query.isPending,
+    error: query.error,
+    retry: () => void query.refetch(),
+  };
+}
+
+function isConfig(value: unknown): value is Config {
+  const config = value as Partial<Config> | null;
+  return (
+    typeof config === "object" &&
+    typeof config?.chain_id === "number" &&
+    typeof config.coordinator === "string" &&
+    /^0x[0-9a-fA-F]{40}$/.test(config.coordinator) &&
+    typeof config.limits === "object"
+  );
+}

@@ -1,0 +1,15 @@
+export { Age, useNow } from "./age";
+export { Button } from "./button";
+export { CopyButton } from "./copy-button";
+export { Dialog } from "./dialog";
+export { Empty } from "./empty";
+export { ErrorNote, StaleNote, tell } from "./error-note";
+export { Field } from "./field";
+export { Cid, Hash } from "./hash";
+export { Icon, type IconName } from "./icon";
+export { LiveRegion } from "./live-region";
+export { Money } from "./money";
+export { Panel } from "./panel";
+export { Bone, Skeleton } from "./skeleton";
+export { Dot, Status, type Tone } from "./status";
+export { Toggle } from "./toggle";

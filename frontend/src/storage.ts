@@ -1,0 +1,33 @@
+/** localStorage that may be forbidden or full: what cannot be read is absent, what cannot be kept is let go. */
+export const storage = {
+  get(key: string): string | null {
+    try {
+      return localStorage.getItem(`sibyl.${key}`);
+    } catch {
+      return null;
+    }
+  },
+  set(key: string, value: string): void {
+    try {
+      localStorage.setItem(`sibyl.${key}`, value);
+    } catch {
+      // Kept for this visit by whoever holds it in memory.
+    }
+  },
+  remove(key: string): void {
+    try {
+      localStorage.removeItem(`sibyl.${key}`);
+    } catch {
+      // Nothing was kept either.
+    }
+  },
+  json(key: string): unknown {
+    const text = this.get(key);
+    if (text === null) return null;
+    try {
+      return JSON.parse(text) as unknown;
+    } catch {
+      return null;
+    }
+  },
+};
