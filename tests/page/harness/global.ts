@@ -8,25 +8,36 @@ import type { TestProject } from "vitest/node";
 
 import { findChromium } from "./chromium.js";
 import { drawPictures } from "./pictures.js";
+import { askBoth } from "./prepared.js";
+import type { AskedBefore } from "./prepared.js";
 import { startStack } from "./stack.js";
 import type { Facts } from "./stack.js";
 
+export interface Run {
+  readonly facts: Facts;
+  readonly pictures: string;
+  readonly asked: AskedBefore;
+}
+
 declare module "vitest" {
   interface ProvidedContext {
-    facts: Facts | null;
-    pictures: string;
+    run: Run | null;
   }
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const pictures = mkdtempSync(join(tmpdir(), "sibyl-pictures-"));
-  project.provide("pictures", pictures);
   if (findChromium() === null) {
-    project.provide("facts", null);
-    return () => Promise.resolve(rmSync(pictures, { recursive: true }));
+    project.provide("run", null);
+    return () => Promise.resolve();
   }
+  const pictures = mkdtempSync(join(tmpdir(), "sibyl-pictures-"));
   const [stack] = await Promise.all([startStack(), drawPictures(pictures)]);
-  project.provide("facts", stack.facts);
+  try {
+    project.provide("run", { facts: stack.facts, pictures, asked: await askBoth(stack.facts, pictures) });
+  } catch (error) {
+    await stack.stop();
+    throw error;
+  }
   return async () => {
     rmSync(pictures, { recursive: true });
     await stack.stop();

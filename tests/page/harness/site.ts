@@ -13,6 +13,7 @@ import type { TestChain } from "./chain.js";
 import { findChromium } from "./chromium.js";
 import { FaultyApi } from "./faults.js";
 import { PROJECT } from "./stack.js";
+import type { Run } from "./global.js";
 import type { Facts } from "./stack.js";
 
 export const BROWSER_ARGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"];
@@ -41,6 +42,7 @@ export class Site {
   readonly chain: TestChain;
   readonly network: Network;
   private readonly contexts: BrowserContext[] = [];
+  private readonly ours: Set<string>;
 
   constructor(
     readonly facts: Facts,
@@ -49,6 +51,12 @@ export class Site {
   ) {
     this.chain = chainOf(facts);
     this.network = networkOf(facts);
+    this.ours = new Set([new URL(api.url).origin, new URL(facts.rpc_url).origin]);
+  }
+
+  /** Another server of our own, which the page may speak to. */
+  allow(url: string): void {
+    this.ours.add(new URL(url).origin);
   }
 
   /** A wallet with ten ether of its own, or what the options say. */
@@ -104,10 +112,9 @@ export class Site {
         report(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
       });
     });
-    const ours = new Set([new URL(this.api.url).origin, new URL(this.facts.rpc_url).origin]);
     context.on("request", (request) => {
       const { protocol, origin } = new URL(request.url());
-      if (/^(https?|wss?):$/.test(protocol) && !ours.has(origin.replace(/^ws/, "http"))) {
+      if (/^(https?|wss?):$/.test(protocol) && !this.ours.has(origin.replace(/^ws/, "http"))) {
         this.problems.push(`request to another server: ${request.url()}`);
       }
     });
@@ -143,26 +150,19 @@ export async function siteOn(facts: Facts): Promise<Site> {
 }
 
 /** A test with a `site` on the stack of the run, which must have stayed clean when the test is over. */
-export const test = base.extend<{ site: Site; pictures: string }>({
-  site: async ({ skip, task, onTestFailed }, use) => {
-    const facts = inject("facts");
-    if (facts === null) {
-      skip("there is no Chromium here: install one, or name it in CHROMIUM");
-      return;
-    }
-    const site = await siteOn(facts);
-    let failed: string | undefined;
-    onTestFailed(() => {
-      failed = task.name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 120);
-    });
-    await use(site);
-    failed = task.result?.state === "fail" ? task.name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 120) : failed;
-    await site.close(failed);
-    expect(site.problems).toEqual([]);
+export const test = base.extend<{ run: Run; site: Site }>({
+  run: async ({ skip }, use) => {
+    const run = inject("run");
+    if (run === null) skip("there is no Chromium here: install one, or name it in CHROMIUM");
+    else await use(run);
   },
-  // eslint-disable-next-line no-empty-pattern -- vitest reads the names of what a fixture needs from its parameter
-  pictures: async ({}, use) => {
-    await use(inject("pictures"));
+  site: async ({ run, task }, use) => {
+    const site = await siteOn(run.facts);
+    await use(site);
+    await site.close(
+      task.result?.state === "fail" ? task.name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 120) : undefined,
+    );
+    expect(site.problems).toEqual([]);
   },
 });
 

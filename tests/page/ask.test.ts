@@ -1,0 +1,143 @@
+import { readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+
+import { describe } from "vitest";
+
+import { addressOf } from "./harness/chain.js";
+import { answered, choosePicture, chooseModel, connect, payAndAsk, payButton, requestId } from "./harness/flow.js";
+import { picture } from "./harness/pictures.js";
+import { expect, test } from "./harness/site.js";
+
+describe("asking", () => {
+  test("given a wallet and a digit, when it is paid for, then its answer is read and verified", async ({
+    site,
+    run,
+  }) => {
+    const wallet = await site.wallet();
+    const page = await site.open("#/", { wallets: [wallet] });
+    await choosePicture(page, picture(run.pictures, "digit-7"));
+    await chooseModel(page, /mnist-cnn/);
+    await connect(page);
+    const id = await payAndAsk(page);
+    await answered(page);
+
+    const answer = page.getByRole("region", { name: "Answer" });
+    expect(await answer.innerText()).toContain("7");
+    const timeline = await page.getByRole("list", { name: "Timeline" }).innerText();
+    for (const step of [/Mined in block \d+/, /Picked up/, /Answer pinned/, /Posted on-chain/]) {
+      expect(timeline).toMatch(step);
+    }
+    expect(wallet.prompts.map((prompt) => prompt.kind)).toEqual(["connect", "send"]);
+    expect(wallet.sent).toHaveLength(1);
+    expect(id).toMatch(/^0x[0-9a-f]{64}$/);
+  });
+
+  test("given an answer, when the tab is closed and opened anew, then it is there again", async ({ site, run }) => {
+    const page = await site.open(`#/request/${run.asked.digit.id}`);
+    await answered(page);
+    await page.reload();
+    await answered(page);
+  });
+
+  test("given an answer, when its files are downloaded, then they are the bytes of the CIDs", async ({ site, run }) => {
+    const page = await site.open(`#/request/${run.asked.digit.id}`);
+    await answered(page);
+    const coming = page.waitForEvent("download");
+    await page
+      .getByRole("button", { name: /JSON/ })
+      .or(page.getByRole("link", { name: /JSON/ }))
+      .first()
+      .click();
+    const path = await (await coming).path();
+    const served = await fetch(`${run.facts.gateway_url}${run.asked.digit.result}`);
+    const hash = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex");
+    expect(hash(readFileSync(path))).toBe(hash(new Uint8Array(await served.arrayBuffer())));
+  });
+
+  test("given the keyboard alone, when a digit is asked about, then its answer is read", async ({ site, run }) => {
+    const wallet = await site.wallet();
+    const page = await site.open("#/", { wallets: [wallet] });
+    await page.getByRole("heading", { level: 1 }).first().waitFor();
+    const tabTo = async (what: RegExp | string, limit = 80): Promise<void> => {
+      for (let step = 0; step < limit; step += 1) {
+        await page.keyboard.press("Tab");
+        const name = await page.evaluate(() => {
+          const on = document.activeElement;
+          const label =
+            on instanceof HTMLInputElement ? [...(on.labels ?? [])].map((one) => one.innerText).join(" ") : "";
+          return `${on?.getAttribute("aria-label") ?? ""} ${label} ${(on as HTMLElement | null)?.innerText ?? ""}`;
+        });
+        if (typeof what === "string" ? name.includes(what) : what.test(name)) return;
+      }
+      throw new Error(`the keyboard does not reach ${String(what)}`);
+    };
+    await tabTo(/^\s*connect/i);
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor();
+    await tabTo("Test Wallet");
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor({ state: "hidden" });
+
+    const chooser = page.waitForEvent("filechooser");
+    await tabTo(/choose/i);
+    await page.keyboard.press("Enter");
+    await (await chooser).setFiles(picture(run.pictures, "digit-3"));
+    await payButton(page).waitFor();
+    await tabTo(/^\s*Pay /);
+    await expect.poll(() => payButton(page).isEnabled()).toBe(true);
+    await page.keyboard.press("Enter");
+    await requestId(page);
+    await answered(page);
+    expect(await page.getByRole("region", { name: "Answer" }).innerText()).toContain("3");
+  });
+
+  test("given a picture over the limit, when it is chosen, then it is made smaller and that is said", async ({
+    site,
+    run,
+  }) => {
+    const page = await site.open();
+    await choosePicture(page, picture(run.pictures, "large"));
+    await page
+      .getByText(/made smaller|resized|scaled/i)
+      .first()
+      .waitFor();
+  });
+
+  test("given a file that is no picture, when it is chosen, then that is said and nothing is sent", async ({
+    site,
+    run,
+  }) => {
+    const page = await site.open();
+    const uploads: string[] = [];
+    page.on("request", (request) => {
+      if (request.method() === "POST" && request.url().includes("/v1/images")) uploads.push(request.url());
+    });
+    await choosePicture(page, picture(run.pictures, "broken"));
+    await page.getByRole("alert").first().waitFor();
+    expect(uploads).toEqual([]);
+  });
+
+  test("given another language, when the page is opened, then it speaks it", async ({ site }) => {
+    const page = await site.open("#/", { locale: "de-DE" });
+    await expect.poll(() => page.locator("html").getAttribute("lang")).toBe("de");
+    await page.getByRole("link", { name: "Verlauf" }).first().waitFor();
+  });
+
+  test("given an account without enough ether, when it would pay, then what is missing is said", async ({
+    site,
+    run,
+  }) => {
+    const wallet = await site.wallet({ ether: "0.00001" });
+    const page = await site.open("#/", { wallets: [wallet] });
+    await choosePicture(page, picture(run.pictures, "digit-7"));
+    await chooseModel(page, /mnist-cnn/);
+    await connect(page);
+    await page
+      .getByText(/missing|short of|too little|not enough/i)
+      .first()
+      .waitFor();
+    expect(wallet.sent).toHaveLength(0);
+    expect(wallet.address).toMatch(/^0x/);
+    expect(addressOf).toBeTypeOf("function");
+  });
+});

@@ -1,0 +1,106 @@
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { describe } from "vitest";
+
+import { answered, choosePicture, chooseModel, connect, payAndAsk, verified } from "./harness/flow.js";
+import { picture } from "./harness/pictures.js";
+import { expect, test } from "./harness/site.js";
+import { PROJECT, sibyl } from "./harness/stack.js";
+
+describe("results", () => {
+  test("given a scene, when its answer comes, then each thing found can be hidden and shown", async ({ site, run }) => {
+    const page = await site.open(`#/request/${run.asked.scene.id}`);
+    await answered(page);
+    const toggles = page.getByRole("checkbox").or(page.getByRole("switch"));
+    await toggles.first().waitFor();
+    const shown = await toggles.count();
+    expect(shown).toBeGreaterThan(1);
+    const before = await overlay(page);
+    await toggles.first().click();
+    await expect.poll(() => overlay(page)).not.toBe(before);
+    await toggles.first().click();
+    await expect.poll(() => overlay(page)).toBe(before);
+  });
+
+  test("given a scene, when it is asked about in the page, then its answer is verified", async ({ site, run }) => {
+    const page = await site.open("#/", { wallets: [await site.wallet()] });
+    await choosePicture(page, picture(run.pictures, "scene"));
+    await chooseModel(page, /mask-rcnn-shapes/);
+    await connect(page);
+    await payAndAsk(page);
+    await answered(page);
+  });
+
+  test("given a gateway that serves other bytes, when an answer is read, then it is not shown as verified", async ({
+    site,
+    run,
+  }) => {
+    site.api.alter(/^\/(ipfs|v1\/results)\//, (_, body) => {
+      const text = body
+        .toString("latin1")
+        .replaceAll('"label": "7"', '"label": "4"')
+        .replaceAll('"label":"7"', '"label":"4"');
+      return Buffer.from(`${text} `, "latin1");
+    });
+    const page = await site.open(`#/request/${run.asked.digit.id}`);
+    await page
+      .getByText(/not verified|do not hash|do not match/i)
+      .first()
+      .waitFor();
+    expect(await verified(page).count()).toBe(0);
+  });
+
+  test("given an API that is down, when a request is opened, then the chain tells of it and the page says so", async ({
+    site,
+    run,
+  }) => {
+    const page = await site.open("#/");
+    await page
+      .getByRole("radio", { name: /mnist-cnn/ })
+      .first()
+      .waitFor();
+    site.api.goDown();
+    await page.goto(site.url(`#/request/${run.asked.digit.id}`));
+    await page.reload();
+    await page
+      .getByText(/API .*(down|does not answer|cannot be reached|not reachable)/i)
+      .first()
+      .waitFor();
+    await page
+      .getByText(/Mined in block \d+/)
+      .first()
+      .waitFor();
+    await expect.poll(() => page.getByRole("main").innerText()).toContain("7");
+  });
+
+  test("given labels that hold markup, when the answer is shown, then they are text", async ({ site, run }) => {
+    const folder = join(PROJECT, "provider_images/mnist");
+    const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as {
+      labels: string[];
+      name: string;
+    };
+    const markup = (label: string): string => `<img src=x onerror="document.title='owned'"><b>${label}</b>`;
+    const hostile = { ...manifest, name: "digits-in-markup", labels: manifest.labels.map(markup) };
+    const file = join(mkdtempSync(join(tmpdir(), "sibyl-manifest-")), "manifest.json");
+    writeFileSync(file, JSON.stringify(hostile));
+    await sibyl(run.facts, "models", "publish", file, join(folder, "weights.npz"), "--price", "0.0001");
+
+    const page = await site.open("#/", { wallets: [await site.wallet()] });
+    await choosePicture(page, picture(run.pictures, "digit-7"));
+    await chooseModel(page, /digits-in-markup/);
+    await connect(page);
+    await payAndAsk(page);
+    await answered(page);
+    expect(await page.getByRole("main").innerText()).toContain(markup("7"));
+    expect(await page.locator("img[src='x']").count()).toBe(0);
+    expect(await page.title()).not.toContain("owned");
+  });
+});
+
+/** What the overlay looks like now. */
+async function overlay(page: import("playwright-core").Page): Promise<string> {
+  const shot = await page.locator("figure").first().screenshot({ animations: "disabled" });
+  return shot.toString("base64");
+}

@@ -1,0 +1,127 @@
+/** Shoots every page in both themes at two widths, with real data and in its other states, into build/screens. */
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import type { Page } from "playwright-core";
+import { describe, beforeAll } from "vitest";
+
+import { choosePicture, chooseModel, connect, connectButton } from "./harness/flow.js";
+import { picture } from "./harness/pictures.js";
+import { developmentKey } from "./harness/prepared.js";
+import { PROJECT } from "./harness/stack.js";
+import { test } from "./harness/site.js";
+import type { OpenOptions, Site } from "./harness/site.js";
+import { ScriptedWallet } from "./wallet/scripted.js";
+
+const FOLDER = join(PROJECT, "build/screens");
+const SHAPES = (["light", "dark"] as const).flatMap((theme) => [390, 1280].map((width) => ({ theme, width })));
+
+type Shape = (typeof SHAPES)[number];
+
+async function shoot(page: Page, name: string, { theme, width }: Shape): Promise<void> {
+  await page.waitForLoadState("networkidle", { timeout: 3_000 }).catch(() => undefined); // an event stream never ends
+  await page.waitForTimeout(300);
+  await page.screenshot({
+    path: join(FOLDER, `${name}-${theme}-${width}.png`),
+    fullPage: true,
+    animations: "disabled",
+  });
+}
+
+function requester(site: Site): ScriptedWallet {
+  return new ScriptedWallet({ keys: [developmentKey(3)], networks: [site.network] });
+}
+
+describe("screens", () => {
+  beforeAll(() => {
+    rmSync(FOLDER, { recursive: true, force: true });
+    mkdirSync(FOLDER, { recursive: true });
+  });
+
+  for (const shape of SHAPES) {
+    const size: OpenOptions = { theme: shape.theme, width: shape.width, height: shape.width === 390 ? 844 : 900 };
+    const at = `${shape.theme} ${shape.width}`;
+
+    test(`done ${at}`, async ({ site, run }) => {
+      const page = await site.open("#/", { ...size, wallets: [requester(site)] });
+      await connect(page);
+      await shoot(page, "ask-start", shape);
+      await choosePicture(page, picture(run.pictures, "scene"));
+      await chooseModel(page, /mask-rcnn-shapes/);
+      await shoot(page, "ask-ready", shape);
+      const routes = {
+        "request-digit": `#/request/${run.asked.digit.id}`,
+        "request-scene": `#/request/${run.asked.scene.id}`,
+        "history-done": "#/history",
+        "providers-done": "#/providers",
+        "statistics-done": "#/statistics",
+        "publish-start": "#/publish",
+      };
+      for (const [name, route] of Object.entries(routes)) {
+        await page.goto(site.url(route));
+        await shoot(page, name, shape);
+      }
+    });
+
+    test(`empty ${at}`, async ({ site }) => {
+      const page = await site.open("#/history", size);
+      await shoot(page, "history-disconnected", shape);
+      await connectButton(page).click();
+      await shoot(page, "wallet-none", shape);
+      const fresh = await site.open("#/history", { ...size, wallets: [await site.wallet()] });
+      await connect(fresh);
+      await shoot(fresh, "history-empty", shape);
+      const several = await site.open("#/", {
+        ...size,
+        wallets: [await site.wallet({ name: "Aspen" }), await site.wallet({ name: "Birch" })],
+      });
+      await connectButton(several).click();
+      await shoot(several, "wallet-several", shape);
+      const unknown = await site.open(`#/request/0x${"5e".repeat(32)}`, size);
+      await shoot(unknown, "request-unknown", shape);
+      const nowhere = await site.open("#/nowhere", size);
+      await shoot(nowhere, "nowhere", shape);
+    });
+
+    test(`wrong network ${at}`, async ({ site, run }) => {
+      const other = { id: 1337, name: "Elsewhere", rpcUrl: site.facts.rpc_url };
+      const wallet = await site.wallet({ networks: [other], chainId: 1337 });
+      const page = await site.open("#/", { ...size, wallets: [wallet] });
+      await connect(page);
+      await choosePicture(page, picture(run.pictures, "digit-7"));
+      await shoot(page, "ask-wrong-network", shape);
+    });
+
+    test(`errors ${at}`, async ({ site, run }) => {
+      const wallet = await site.wallet();
+      const page = await site.open("#/", { ...size, wallets: [wallet] });
+      await choosePicture(page, picture(run.pictures, "broken"));
+      await shoot(page, "ask-broken-picture", shape);
+      const poor = await site.open("#/", { ...size, wallets: [await site.wallet({ ether: "0.00001" })] });
+      await choosePicture(poor, picture(run.pictures, "digit-7"));
+      await connect(poor);
+      await shoot(poor, "ask-poor", shape);
+
+      const down = await site.open("#/", { ...size, wallets: [requester(site)] });
+      await connect(down);
+      site.api.goDown();
+      const routes = {
+        "ask-down": "#/",
+        "request-down": `#/request/${run.asked.digit.id}`,
+        "history-down": "#/history",
+        "providers-down": "#/providers",
+        "statistics-down": "#/statistics",
+        "publish-down": "#/publish",
+      };
+      for (const [name, route] of Object.entries(routes)) {
+        await down.goto(site.url(route));
+        await down.reload();
+        await shoot(down, name, shape);
+      }
+      site.api.heal();
+      site.api.alter(/^\/(ipfs|v1\/results)\//, (_, body) => Buffer.concat([body, Buffer.from(" ")]));
+      const lied = await site.open(`#/request/${run.asked.digit.id}`, size);
+      await shoot(lied, "request-wrong-bytes", shape);
+    });
+  }
+});
