@@ -1,0 +1,3 @@
+export default function RequestPage({ id }: { id: string }) {
+  return <h1 className="mono">{id}</h1>;
+}
