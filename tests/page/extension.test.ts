@@ -26,7 +26,7 @@ function temporary(name: string): string {
 }
 
 /** A profile with one extension. A headless browser loads extensions only in its new mode. */
-async function withExtension(site: Site, folder: string): Promise<BrowserContext> {
+async function withExtension(folder: string): Promise<BrowserContext> {
   const executablePath = findChromium();
   if (executablePath === null) throw new Error("no Chromium");
   const context = await chromium.launchPersistentContext(temporary("sibyl-profile-"), {
@@ -57,7 +57,7 @@ describe("wallets as extensions", () => {
   }) => {
     const extension = await buildExtension();
     folders.push(extension);
-    const context = await withExtension(site, extension);
+    const context = await withExtension(extension);
     try {
       const worker = context.serviceWorkers()[0] ?? (await context.waitForEvent("serviceworker"));
       const key = await fundedKey(site.chain);
@@ -84,7 +84,7 @@ describe("wallets as extensions", () => {
       skip("METAMASK_DIR names no unpacked MetaMask");
       return;
     }
-    const context = await withExtension(site, METAMASK);
+    const context = await withExtension(METAMASK);
     try {
       await setUpMetaMask(context);
       const page = await context.newPage();
