@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -246,7 +247,7 @@ class HttpContentStore:
     async def _add(self, data: bytes) -> Cid:
         ours = cid_of(data)
         form = aiohttp.FormData()
-        form.add_field("image", data, filename="picture", content_type="application/octet-stream")
+        form.add_field("image", io.BytesIO(data), filename="picture", content_type="application/octet-stream")
         try:
             answer = await self._api.document("/v1/images", method="POST", form=form, timeout=self._add_timeout)
         except ApiUnavailable as error:
