@@ -1,5 +1,5 @@
 import { encodeAbiParameters, encodeEventTopics, getAbiItem, keccak256, numberToHex, toHex } from "viem";
-import type { AbiEvent, Address, ContractEventName, Hash, Hex } from "viem";
+import type { Abi, AbiEvent, Address, ContractEventName, Hash, Hex } from "viem";
 import { describe, expect, it } from "vitest";
 import { coordinatorAbi } from "./abi";
 import { scanRequests, ScanFailed } from "./history";
@@ -44,10 +44,10 @@ class FakeChain implements Reader {
   }
 
   emit(block: number, eventName: EventName, args: Record<string, unknown>): void {
-    const item = getAbiItem({ abi: coordinatorAbi, name: eventName });
+    const item = (coordinatorAbi as Abi).find((one): one is AbiEvent => one.type === "event" && one.name === eventName);
     const topics = encodeEventTopics({ abi: coordinatorAbi, eventName, args }) as Hex[];
-    const plain = item.inputs.filter((input) => !("indexed" in input));
-    const data = encodeAbiParameters(plain, plain.map((input) => args[input.name]) as never);
+    const plain = (item?.inputs ?? []).filter((input) => !input.indexed);
+    const data = encodeAbiParameters(plain, plain.map((input) => args[input.name ?? ""]) as never);
     const logIndex = this.logs.filter((log) => log.block === block).length;
     this.logs.push({ block, logIndex, transaction: keccak256(toHex(`tx${block}:${logIndex}`)), topics, data });
     this.head = Math.max(this.head, block);
