@@ -345,7 +345,7 @@ def _check(counted: Sequence[tuple[float, int]], amount: int, limit: int, whose:
     raise DayLimitReached(
         f"{whose} may spend {from_wei(limit, 'ether'):f} ETH in 24 hours",
         retry_after=max(1, math.ceil(wait)),
-        remedy="Wait as long as Retry-After says, pay with a wallet of your own, or ask the operator for a larger limit.",
+        remedy="Wait as long as Retry-After says, pay with a wallet of your own, or ask the operator for more.",
     )
 
 

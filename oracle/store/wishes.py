@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from oracle.domain import Cid, InferenceRequest
-from oracle.errors import ConfigurationError
+from oracle.errors import ConfigurationError, Retryable, WishTaken
 
 LIFE = 3_600.0  # seconds for which a wish is remembered
 MAX_LENGTH = 100
+MOST = 10_000  # wishes that strangers may leave at a time
+_SWEEP = 60.0  # seconds between two looks at the whole folder
 
 
 class DirectoryWishes:
@@ -24,6 +27,8 @@ class DirectoryWishes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
+        self._left, self._swept = 0, 0.0
 
     def wish(self, requester: str, image_cid: Cid, provider: str) -> None:
         """Remember that this requester wants this picture computed by a provider, named by node id or name.
@@ -43,6 +48,33 @@ class DirectoryWishes:
                 f"the wish cannot be written to {self._folder}: {error.strerror}",
                 remedy="A provider can be named on the oracle's own machine; leave --provider out elsewhere.",
             ) from error
+
+    async def leave(self, requester: str, image_cid: Cid, provider: str) -> None:
+        """``wish`` for those whom nobody knows: the first that names a pair has it for its hour.
+
+        Raises WishTaken when another provider stands there, Retryable when there are too many wishes, and what
+        ``wish`` raises.
+        """
+        await asyncio.to_thread(self._leave, requester, image_cid, provider)
+
+    def _leave(self, requester: str, image_cid: Cid, provider: str) -> None:
+        with self._lock:
+            file = self._file(requester, image_cid)
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                if time.time() - file.stat().st_mtime <= LIFE:
+                    if file.read_text(encoding="utf-8") == provider:
+                        return
+                    raise WishTaken(
+                        "another provider was wished for this picture by this account within the hour",
+                        remedy="Wait an hour, or ask without naming a provider.",
+                    )
+            if self._left >= MOST and time.monotonic() < self._swept + _SWEEP:
+                raise Retryable("too many wishes are waiting", remedy="Ask without naming a provider, or later.")
+            self.wish(requester, image_cid, provider)
+            self._left, self._swept = sum(1 for _ in self._folder.iterdir()), time.monotonic()
+            if self._left > MOST:
+                file.unlink(missing_ok=True)
+                raise Retryable("too many wishes are waiting", remedy="Ask without naming a provider, or later.")
 
     async def of(self, requests: Iterable[InferenceRequest]) -> Mapping[bytes, str]:
         """The providers wanted, by request id; requests without a wish are left out."""

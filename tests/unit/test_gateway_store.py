@@ -1,0 +1,331 @@
+"""The gateway's books: nothing is spent that was not counted before, and nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from oracle.domain import Cid
+from oracle.errors import AskedOtherwise, DayLimitReached, Retryable, StoreError, WishTaken
+from oracle.store import DirectoryWishes, wishes
+from oracle.store.gateway import DAY, Question, Spending, SpendingState, SqliteGatewayStore, mark, metadata
+from tests.unit.doubles import REQUESTER, cid_of
+
+pytestmark = pytest.mark.unit
+
+PICTURE = cid_of(b"a picture")
+GENEROUS = 10**18
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteGatewayStore]:
+    found = SqliteGatewayStore(tmp_path / "gateway.sqlite3", now=clock)
+    yield found
+    await found.close()
+
+
+def question(
+    holder: str = "ann", amount: int = 10, *, image: Cid = PICTURE, model: int = 1, idempotency: str | None = None
+) -> Question:
+    return Question(
+        holder, amount, model, image, 2_000_000, 7, None if idempotency is None else mark(holder, idempotency)
+    )
+
+
+async def spend(store: SqliteGatewayStore, asked: Question, limit: int = 100, total: int = GENEROUS) -> Spending:
+    spending, fresh = await store.reserve(asked, holder_limit=limit, total_limit=total)
+    assert fresh
+    return spending
+
+
+async def test_given_a_new_key_when_it_is_used_then_it_is_known_and_the_file_holds_only_its_hash(
+    store: SqliteGatewayStore, tmp_path: Path
+) -> None:
+    token = await store.add_key("ann", 5)
+    key = await store.key(token)
+    assert key is not None
+    assert (key.name, key.per_day) == ("ann", 5)
+    assert len(token) > 40
+    await store.close()
+    for file in tmp_path.iterdir():
+        assert token.encode() not in file.read_bytes()
+        assert token.removeprefix("sibyl_").encode() not in file.read_bytes()
+
+
+async def test_given_two_keys_when_one_is_revoked_then_the_other_still_counts(store: SqliteGatewayStore) -> None:
+    ann, bob = await store.add_key("ann", 5), await store.add_key("bob", 6)
+    assert ann != bob
+    await store.revoke("ann")
+    await store.revoke("ann")
+    assert await store.key(ann) is None
+    assert (await store.key(bob)) is not None
+    listed = {key.name: key for key in await store.keys()}
+    assert listed["ann"].revoked_at is not None
+    assert listed["bob"].revoked_at is None
+
+
+async def test_given_a_name_in_use_or_none_at_all_when_a_key_is_made_then_it_is_refused(
+    store: SqliteGatewayStore,
+) -> None:
+    await store.add_key("ann", 5)
+    await store.revoke("ann")
+    with pytest.raises(StoreError, match="already"):
+        await store.add_key("ann", 5)
+    for name in ("", "a b", "../x", "x" * 65, "-x", "ä", "a\n"):
+        with pytest.raises(ValueError, match="name"):
+            await store.add_key(name, 5)
+    with pytest.raises(StoreError, match="no key"):
+        await store.revoke("nobody")
+
+
+@pytest.mark.parametrize("token", ["", "sibyl_", "sibyl_guess", "x" * 10_000, "sibyl_" + "x" * 10_000, "sibyl_\0"])
+async def test_given_what_is_no_key_when_looked_up_then_there_is_none(store: SqliteGatewayStore, token: str) -> None:
+    await store.add_key("ann", 5)
+    assert await store.key(token) is None
+
+
+async def test_given_two_holders_when_one_reaches_its_limit_then_the_other_may_go_on(
+    store: SqliteGatewayStore,
+) -> None:
+    for _ in range(10):
+        await spend(store, question("ann"))
+    with pytest.raises(DayLimitReached, match="this key") as caught:
+        await spend(store, question("ann", 1))
+    assert caught.value.remedy
+    await spend(store, question("bob"))
+    await spend(store, question(""))
+
+
+async def test_given_a_total_for_all_when_it_is_reached_then_nobody_may_spend(store: SqliteGatewayStore) -> None:
+    await spend(store, question("ann", 60), total=100)
+    await spend(store, question("bob", 40), total=100)
+    with pytest.raises(DayLimitReached, match="all users"):
+        await spend(store, question("eve", 1), total=100)
+
+
+async def test_given_a_reached_limit_when_a_day_is_over_then_there_is_room_again_as_retry_after_said(
+    store: SqliteGatewayStore, clock: Clock
+) -> None:
+    await spend(store, question("ann", 30))
+    clock.time += 3600
+    await spend(store, question("ann", 70))
+    with pytest.raises(DayLimitReached) as caught:
+        await spend(store, question("ann", 20))
+    assert caught.value.retry_after == DAY - 3600
+    with pytest.raises(DayLimitReached) as caught:
+        await spend(store, question("ann", 40))
+    assert caught.value.retry_after == DAY
+    clock.time += DAY - 3600 - 1
+    with pytest.raises(DayLimitReached):
+        await spend(store, question("ann", 20))
+    clock.time += 1
+    await spend(store, question("ann", 20))
+
+
+async def test_given_a_price_over_the_whole_limit_when_asked_then_a_day_is_named_and_nothing_counted(
+    store: SqliteGatewayStore,
+) -> None:
+    with pytest.raises(DayLimitReached) as caught:
+        await spend(store, question("ann", 101))
+    assert caught.value.retry_after == DAY
+    await spend(store, question("ann", 100))
+
+
+async def test_given_amounts_over_64_bits_when_spent_then_they_are_exact(store: SqliteGatewayStore) -> None:
+    large = 2**70
+    await store.add_key("ann", large)
+    await spend(store, question("ann", large - 1), limit=large, total=large)
+    await spend(store, question("ann", 1), limit=large, total=large)
+    with pytest.raises(DayLimitReached):
+        await spend(store, question("ann", 1), limit=large, total=large)
+    (key,) = await store.keys()
+    assert key.spent == large
+
+
+async def test_given_a_kill_between_reserve_and_send_when_started_again_then_it_counts_as_spent(
+    tmp_path: Path,
+) -> None:
+    program = """
+import asyncio, os, sys
+from oracle.store.gateway import Question, SqliteGatewayStore, mark
+from tests.unit.doubles import cid_of
+
+async def main():
+    store = SqliteGatewayStore(sys.argv[1])
+    asked = Question("ann", 60, 1, cid_of(b"a picture"), 2_000_000, 7, mark("ann", "k"))
+    await store.reserve(asked, holder_limit=100, total_limit=10**18)
+    os._exit(9)  # before anything could be sent
+
+asyncio.run(main())
+"""
+    file = tmp_path / "gateway.sqlite3"
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", program, str(file)]
+    done = await asyncio.to_thread(subprocess.run, command, check=False, timeout=60, cwd=root)
+    assert done.returncode == 9
+    store = SqliteGatewayStore(file)
+    try:
+        with pytest.raises(DayLimitReached):
+            await spend(store, question("ann", 41))
+        again, fresh = await store.reserve(question("ann", 60, idempotency="k"), holder_limit=100, total_limit=GENEROUS)
+        assert not fresh
+        assert again.state is SpendingState.RESERVED
+        await spend(store, question("ann", 40))
+    finally:
+        await store.close()
+
+
+async def test_given_an_idempotency_key_when_used_again_then_it_is_the_same_spending_and_never_counted_twice(
+    store: SqliteGatewayStore,
+) -> None:
+    first = await spend(store, question(idempotency="k", amount=60))
+    await store.asked(first.id, b"\1" * 32, b"\2" * 32)
+    again, fresh = await store.reserve(question(idempotency="k", amount=60), holder_limit=100, total_limit=GENEROUS)
+    assert not fresh
+    assert (again.id, again.state, again.request_id) == (first.id, SpendingState.ASKED, b"\1" * 32)
+    assert again.transaction_hash == b"\2" * 32
+    assert await store.begun(mark("ann", "k"), 1, PICTURE) == again
+    assert await store.begun(mark("bob", "k"), 1, PICTURE) is None
+    await spend(store, question("bob", idempotency="k"))
+    assert await store.known([b"\1" * 32, b"\3" * 32]) == {b"\1" * 32}
+
+
+async def test_given_an_idempotency_key_when_used_for_another_question_then_it_is_refused(
+    store: SqliteGatewayStore,
+) -> None:
+    await spend(store, question(idempotency="k"))
+    for other in (question(idempotency="k", model=2), question(idempotency="k", image=cid_of(b"another"))):
+        with pytest.raises(AskedOtherwise):
+            await store.reserve(other, holder_limit=100, total_limit=GENEROUS)
+    with pytest.raises(AskedOtherwise):
+        await store.begun(mark("ann", "k"), 2, PICTURE)
+
+
+async def test_given_a_release_when_nothing_was_sent_then_it_counts_no_more_and_its_key_is_free(
+    store: SqliteGatewayStore,
+) -> None:
+    first = await spend(store, question(idempotency="k", amount=100))
+    await store.release(first.id)
+    second = await spend(store, question(idempotency="k", amount=100))
+    assert second.id != first.id
+
+
+async def test_given_a_request_that_was_asked_when_released_by_mistake_then_it_still_counts(
+    store: SqliteGatewayStore,
+) -> None:
+    first = await spend(store, question(amount=100))
+    await store.asked(first.id, b"\1" * 32, b"\2" * 32)
+    await store.release(first.id)
+    with pytest.raises(DayLimitReached):
+        await spend(store, question(amount=1))
+
+
+async def test_given_two_processes_when_they_reserve_at_once_then_the_limit_holds_over_both(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.sqlite3"
+    stores = [SqliteGatewayStore(file), SqliteGatewayStore(file)]
+    granted = 0
+    try:
+        for i in range(20):
+            try:
+                await spend(stores[i % 2], question(amount=10))
+                granted += 1
+            except DayLimitReached:
+                pass
+        assert granted == 10
+        token = await stores[1].add_key("ann", 3)
+        assert await stores[0].key(token) is not None
+    finally:
+        for one in stores:
+            await one.close()
+
+
+def test_given_a_new_file_when_many_open_it_at_once_then_all_find_it_made(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.sqlite3"
+    problems: list[BaseException] = []
+
+    def open_it() -> None:
+        try:
+            asyncio.run(SqliteGatewayStore(file).close())
+        except BaseException as error:  # noqa: BLE001 - shown below
+            problems.append(error)
+
+    threads = [threading.Thread(target=open_it) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+
+
+async def test_given_the_tables_in_python_when_compared_with_the_file_then_they_have_the_same_columns(
+    store: SqliteGatewayStore, tmp_path: Path
+) -> None:
+    raw = sqlite3.connect(tmp_path / "gateway.sqlite3")
+    try:
+        for table in metadata.tables.values():
+            columns = [row[1] for row in raw.execute(f"PRAGMA table_info({table.name})")]
+            assert columns == [column.name for column in table.columns]
+    finally:
+        raw.close()
+
+
+async def test_given_a_closed_store_when_used_then_it_says_so(store: SqliteGatewayStore) -> None:
+    await store.close()
+    with pytest.raises(StoreError, match="closed"):
+        await store.keys()
+
+
+# Wishes of strangers ---------------------------------------------------------------------------------------------
+
+
+async def test_given_a_wish_when_a_stranger_leaves_another_then_the_first_stands_for_its_hour(tmp_path: Path) -> None:
+    box = DirectoryWishes(tmp_path / "wishes")
+    await box.leave(REQUESTER, PICTURE, "oak")
+    await box.leave(REQUESTER, PICTURE, "oak")
+    with pytest.raises(WishTaken):
+        await box.leave(REQUESTER, PICTURE, "elm")
+    await box.leave(REQUESTER, cid_of(b"another"), "elm")
+    for file in (tmp_path / "wishes").iterdir():
+        os.utime(file, (0, 0))
+    await box.leave(REQUESTER, PICTURE, "elm")
+
+
+async def test_given_more_wishes_than_fit_when_one_more_is_left_then_it_is_refused_and_none_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wishes, "MOST", 3)
+    box = DirectoryWishes(tmp_path / "wishes")
+    for i in range(3):
+        await box.leave(REQUESTER, cid_of(bytes([i])), "oak")
+    for i in range(3, 6):
+        with pytest.raises(Retryable):
+            await box.leave(REQUESTER, cid_of(bytes([i])), "oak")
+    assert len(list((tmp_path / "wishes").iterdir())) == 3
+
+
+async def test_given_a_provider_that_is_no_name_when_wished_for_then_it_is_refused(tmp_path: Path) -> None:
+    box = DirectoryWishes(tmp_path / "wishes")
+    for name in ("", "x" * 101, "a\nb", "\x1b[2J"):
+        with pytest.raises(ValueError, match="provider"):
+            await box.leave(REQUESTER, PICTURE, name)
