@@ -56,6 +56,14 @@ class Deployment:
     cancel_window: int
 
 
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """An ERC-20's symbol, as it came, and its decimals."""
+
+    symbol: str
+    decimals: int
+
+
 class ChainView(Protocol):
     """The coordinator through an RPC endpoint. Every method raises RpcUnavailable."""
 
@@ -71,8 +79,8 @@ class ChainView(Protocol):
     async def quote(self, model_id: int, callback_gas: int) -> int:
         """What one request costs now, in the model's token. Raises ChainError where it is not sold."""
 
-    async def symbol(self, token: str) -> str:
-        """What an ERC-20 calls itself, as it came."""
+    async def token(self, address: str) -> TokenFacts:
+        """What an ERC-20 says of itself. Raises ChainError where it says nothing."""
 
 
 class Content(Protocol):
@@ -81,8 +89,8 @@ class Content(Protocol):
     async def fetch(self, cid: Cid, *, limit: int, timeout: float) -> bytes:
         """The file's bytes."""
 
-    async def fetch_block(self, cid: Cid, *, timeout: float) -> bytes:
-        """The one block that the CID names, at most 2 MiB."""
+    async def fetch_block(self, cid: Cid, *, limit: int, timeout: float) -> bytes:
+        """The bytes of the one block that the CID names."""
 
     async def version(self, *, timeout: float = 5.0) -> str:
         """A sign of life."""

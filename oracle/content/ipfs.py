@@ -28,7 +28,7 @@ from oracle.content.unixfs import (
 )
 from oracle.content.walk import Placed, Target, Write, check_size, put, walk
 from oracle.domain import Cid
-from oracle.errors import ContentCorrupt, ContentUnavailable
+from oracle.errors import ContentCorrupt, ContentTooLarge, ContentUnavailable
 
 T = TypeVar("T")
 
@@ -103,6 +103,16 @@ class IpfsContentStore:
             return await self._bounded(timeout, lambda leash: self._fetch(cid, limit, leash))
         except TimeoutError as error:
             raise _undelivered(cid, timeout) from error
+
+    async def fetch_block(self, cid: Cid, *, limit: int, timeout: float) -> bytes:
+        """The bytes of the one block that the CID names, whatever it holds. Raises what ``fetch`` raises."""
+        try:
+            data = await self._bounded(timeout, lambda leash: self._in_thread(self._read_raw, cid, leash))
+        except TimeoutError as error:
+            raise _undelivered(cid, timeout) from error
+        if len(data) > limit:
+            raise ContentTooLarge(f"the block {cid} has {len(data):,} bytes and {limit:,} are allowed")
+        return data
 
     async def fetch_file(self, cid: Cid, path: Path, *, limit: int, timeout: float) -> int:
         """Write the file's bytes to ``path``; see ``ports.ContentStore.fetch_file``.
@@ -239,6 +249,9 @@ class IpfsContentStore:
         return client
 
     def _read_node(self, cid: Cid, leash: Leash) -> FileNode:
+        return read_block(cid, self._read_raw(cid, leash))
+
+    def _read_raw(self, cid: Cid, leash: Leash) -> bytes:
         try:
             data: bytes = self._client(leash, MAX_BLOCK_BYTES).block.get(cid.text)
         except exceptions.ErrorResponse as error:
@@ -251,7 +264,7 @@ class IpfsContentStore:
             raise ContentUnavailable(f"not enough memory to read {cid}") from error
         if not is_named(cid, data):
             raise ContentCorrupt(f"the IPFS node served {len(data):,} bytes for {cid} that do not hash to it")
-        return read_block(cid, data)
+        return data
 
     def _upload(self, files: Sequence[BinaryIO], ours: Sequence[Cid], leash: Leash) -> Sequence[Cid]:
         try:

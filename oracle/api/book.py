@@ -1,0 +1,156 @@
+"""Requests as they go out, rendered once for each state of the database, and the pulse that tells of a change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from oracle.api import shapes
+from oracle.api.answers import NO_CACHE, Ready, as_json, ready
+from oracle.api.ports import Reads
+from oracle.api.problems import Problem
+from oracle.api.registry import Registry
+from oracle.domain import TERMINAL
+from oracle.errors import StoreError
+from oracle.views import RequestView
+
+HELD = 4096  # rendered requests
+LOOK = 0.1  # seconds between two looks for a change, while anyone waits for one
+SETTLED = "public, max-age=5"
+
+
+def identifier(text: str) -> bytes:
+    """A request id from a path. Raises Problem 422."""
+    with contextlib.suppress(ValueError):
+        value = bytes.fromhex(text.removeprefix("0x"))
+        if len(value) == 32:
+            return value
+    raise Problem(422, "bad-id", "Not a request id", "a request id is 0x and 64 hex digits", remedy="Copy it whole.")
+
+
+def unknown_request() -> Problem:
+    """404 for an id that the database does not hold."""
+    return Problem(
+        404,
+        "unknown-request",
+        "No such request",
+        "the oracle has not seen this request",
+        remedy="Check the id; a new request shows up once its block was scanned.",
+    )
+
+
+def settled(view: RequestView) -> bool:
+    """Whether nothing more is to be expected."""
+    return view.row.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A request ready to be sent. ``body`` is its JSON."""
+
+    view: RequestView
+    body: bytes
+    answer: Ready
+
+
+class Book:
+    """Every request by its id, from memory while the database says nothing new."""
+
+    def __init__(self, reads: Reads, registry: Registry) -> None:
+        self._reads, self._registry = reads, registry
+        self._held: OrderedDict[bytes, tuple[object, Rendered]] = OrderedDict()
+        self._coming: dict[tuple[bytes, object], asyncio.Task[Rendered | None]] = {}
+
+    def mark(self) -> object | None:
+        """Differs from the last when a request may look otherwise; None while there is no database."""
+        of_database = self._reads.mark()
+        return None if of_database is None else (of_database, self._registry.version)
+
+    def at_hand(self, request_id: bytes) -> Rendered | None:
+        """A request as it is now, if it was rendered before and nothing has changed since; without waiting."""
+        held = self._held.get(request_id)
+        if held is None or held[0] != self.mark():
+            return None
+        self._held.move_to_end(request_id)
+        return held[1]
+
+    async def find(self, request_id: bytes) -> Rendered | None:
+        """A request as it is now; None for an unknown one. Raises StoreError while there is no database."""
+        mark = self.mark()
+        if mark is None:
+            raise StoreError("the database is absent")
+        held = self._held.get(request_id)
+        if held is not None and held[0] == mark:
+            return held[1]
+        # Many who ask for the same request at once are served by one look.
+        key = (request_id, mark)
+        task = self._coming.get(key)
+        if task is None:
+            task = self._coming[key] = asyncio.create_task(self._render(request_id, mark))
+            task.add_done_callback(lambda _: self._coming.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def one(self, request_id: bytes) -> Rendered:
+        """The same, but Problem 404 for an unknown one."""
+        found = await self.find(request_id)
+        if found is None:
+            raise unknown_request()
+        return found
+
+    async def _render(self, request_id: bytes, mark: object) -> Rendered | None:
+        view = await self._reads.request(request_id)
+        if view is None:
+            return None
+        body = as_json(shapes.request(view, self._registry.at_hand(view.row.request.model_id)))
+        rendered = Rendered(view, body, ready(body, cache=SETTLED if settled(view) else NO_CACHE))
+        self._held[request_id] = (mark, rendered)
+        self._held.move_to_end(request_id)
+        if len(self._held) > HELD:
+            self._held.popitem(last=False)
+        return rendered
+
+
+class Pulse:
+    """Wakes everyone who waits when the database or the registry says something new. One look serves all."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self._changed = asyncio.Event()
+        self._waiting = 0
+        self._looking: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """While anyone is in here, changes are looked for."""
+        self._waiting += 1
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name="pulse")
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0 and self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
+
+    @property
+    def listeners(self) -> int:
+        """How many wait."""
+        return self._waiting
+
+    def next(self) -> asyncio.Event:
+        """What is set at the next change; take it before looking, so that none is missed."""
+        return self._changed
+
+    async def _look(self) -> None:
+        last = self._book.mark()
+        while True:
+            await asyncio.sleep(LOOK)
+            mark = self._book.mark()
+            if mark != last:
+                last = mark
+                changed, self._changed = self._changed, asyncio.Event()
+                changed.set()
