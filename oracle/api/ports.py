@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from oracle.domain import BlockRef, Cid, ModelManifest, OnChainModel, RequestStatus
 from oracle.market import Provider
+from oracle.ports import ImageInspector
 from oracle.views import Figures, ModelSpeed, Place, RequestPage, RequestView
 
 
@@ -106,6 +108,95 @@ class Examples(Protocol):
         """A PNG, or None."""
 
 
+class Pins(Protocol):
+    """Stores content. Raises ContentUnavailable and ContentCorrupt."""
+
+    async def add(self, files: Sequence[bytes]) -> Sequence[Cid]:
+        """Store and pin files; their CIDs in the same order, checked here."""
+
+    async def add_file(self, path: Path) -> Cid:
+        """The same for one file on disk."""
+
+
+class Web(Protocol):
+    """Fetches from addresses that anybody may name."""
+
+    async def fetch(self, url: str, *, limit: int) -> bytes:
+        """At most ``limit`` bytes. Raises AddressRefused, ContentTooLarge, ContentUnavailable."""
+
+
+class WishBox(Protocol):
+    """Where wishes for a provider are left."""
+
+    async def leave(self, requester: str, image_cid: Cid, provider: str) -> None:
+        """Before the request is made; the first wish stands for an hour.
+
+        Raises WishTaken, Retryable, ConfigurationError, and ValueError for what can be no provider's name.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """On whose account the gateway asks: a key's name, or nobody's; ``limit`` in wei for 24 hours.
+
+    ``scope`` is within what an idempotency key counts.
+    """
+
+    name: str
+    limit: int
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A request that the gateway paid for, in wei, and that is on-chain."""
+
+    request_id: bytes
+    transaction_hash: bytes
+    payment: int
+    model_id: int
+    image_cid: Cid
+
+
+class Payer(Protocol):
+    """Pays for requests of the API's users from a prepaid balance."""
+
+    @property
+    def address(self) -> str:
+        """The account that pays."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it pays for those without a key."""
+
+    async def holder(self, token: str | None, client: str) -> Holder:
+        """Who pays with this key, or without one as this client. Raises KeyNeeded."""
+
+    async def affordable(self, holder: Holder, model_id: int) -> int:
+        """What the model costs, in wei, if it can be asked now. Raises what ``ask`` raises; nothing is reserved."""
+
+    async def ask(
+        self, holder: Holder, model_id: int, image_cid: Cid, *, provider: str = "", idempotency: str | None = None
+    ) -> Paid:
+        """Pay and ask; the same idempotency key again gives the same request.
+
+        Raises ModelNotSold, BalanceTooLow, DayLimitReached, AskedOtherwise, StillAsking, WishTaken, ChainError.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """What takes part when something is uploaded or asked. ``folder`` is for files on their way; without ``payer``
+    nobody pays here."""
+
+    pins: Pins
+    inspector: ImageInspector
+    web: Web
+    wishes: WishBox
+    folder: Path
+    payer: Payer | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """All that the API reads and writes. What is None is not offered here."""
@@ -116,3 +207,4 @@ class World:
     open_content: Content
     """For CIDs that anybody may name: what hangs there keeps nothing else waiting."""
     examples: Examples | None = None
+    writes: Writes | None = None

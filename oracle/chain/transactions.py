@@ -73,6 +73,10 @@ class TransactionSender:
         """The account's checksum address."""
         return str(self._account.address)
 
+    async def gas_price(self) -> int:
+        """Wei per gas that a transaction mined in the next block pays."""
+        return await self._market.gas_price()
+
     async def transact(self, to: str | None, data: bytes, *, value: int = 0) -> Mined:
         """Simulate, sign, send and wait for one transaction; ``value`` in wei, ``to`` None creates a contract."""
         transaction = Transaction(to, data, value)

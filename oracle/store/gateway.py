@@ -58,7 +58,9 @@ CREATE TABLE spendings (
     -- Name of the key; empty for those without one.
     holder TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('reserved', 'asked', 'released')),
+    -- Wei in decimal: what the request costs, and what is set aside for the network's fee. Both count.
     amount TEXT NOT NULL,
+    fee TEXT NOT NULL,
     at REAL NOT NULL,
     -- What is asked; deadline is Unix seconds. Nothing older than block can be the request.
     model_id INTEGER NOT NULL,
@@ -104,6 +106,7 @@ _spendings = Table(
     Column("holder", Text, nullable=False),
     Column("state", Valued(SpendingState), nullable=False),
     Column("amount", Wei, nullable=False),
+    Column("fee", Wei, nullable=False),
     Column("at", Float, nullable=False),
     Column("model_id", Integer, nullable=False),
     Column("image_cid", CidText, nullable=False),
@@ -128,7 +131,8 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What somebody wants the gateway to ask: ``amount`` in wei, ``deadline`` in Unix seconds, ``block`` the head now.
+    """What somebody wants the gateway to ask: ``amount`` in wei, and ``fee`` set aside for the network; ``deadline`` in
+    Unix seconds, ``block`` the head now.
 
     ``holder`` is the key's name, empty for those without one; ``idempotency`` from ``mark``, or None.
     """
@@ -140,6 +144,7 @@ class Question:
     deadline: int
     block: int
     idempotency: bytes | None = None
+    fee: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,15 +252,12 @@ class SqliteGatewayStore:
                 known = _begun(connection, question.idempotency, question.model_id, question.image_cid)
                 if known is not None:
                     return known, False
-            counted = _counted(connection, now - DAY)
-            whose = "this key" if question.holder else "users without a key"
-            own = [(at, amount) for at, holder, amount in counted if holder == question.holder]
-            _check(own, question.amount, holder_limit, whose, now)
-            _check([(at, amount) for at, _, amount in counted], question.amount, total_limit, "all users together", now)
+            _check_limits(connection, question.holder, question.amount + question.fee, holder_limit, total_limit, now)
             values: dict[str, Any] = {
                 "holder": question.holder,
                 "state": SpendingState.RESERVED,
                 "amount": question.amount,
+                "fee": question.fee,
                 "at": now,
                 "model_id": question.model_id,
                 "image_cid": question.image_cid,
@@ -267,6 +269,11 @@ class SqliteGatewayStore:
             return Spending(int(number), SpendingState.RESERVED, question, now), True
 
         return await self._run(work)
+
+    async def check(self, holder: str, amount: int, *, holder_limit: int, total_limit: int) -> None:
+        """Whether an amount could be reserved now. Raises DayLimitReached."""
+        now = self._now()
+        await self._run(lambda connection: _check_limits(connection, holder, amount, holder_limit, total_limit, now))
 
     async def asked(self, spending: int, request_id: bytes, transaction_hash: bytes) -> None:
         """The request of a spending is on-chain."""
@@ -319,10 +326,10 @@ def _key(row: Any, spent: int) -> ApiKey:
 
 def _counted(connection: Connection, since: float) -> list[tuple[float, str, int]]:
     """Time, holder and amount of what counts, the oldest first."""
-    columns = (_spendings.c.at, _spendings.c.holder, _spendings.c.amount)
+    columns = (_spendings.c.at, _spendings.c.holder, _spendings.c.amount, _spendings.c.fee)
     counts = (_spendings.c.at > since, _spendings.c.state != SpendingState.RELEASED)
     rows = connection.execute(select(*columns).where(*counts).order_by(_spendings.c.at, _spendings.c.id))
-    return [(row.at, row.holder, row.amount) for row in rows]
+    return [(row.at, row.holder, row.amount + row.fee) for row in rows]
 
 
 def _by_holder(counted: Iterable[tuple[float, str, int]]) -> dict[str, int]:
@@ -330,6 +337,15 @@ def _by_holder(counted: Iterable[tuple[float, str, int]]) -> dict[str, int]:
     for _, holder, amount in counted:
         spent[holder] = spent.get(holder, 0) + amount
     return spent
+
+
+def _check_limits(
+    connection: Connection, holder: str, amount: int, holder_limit: int, total_limit: int, now: float
+) -> None:
+    counted = _counted(connection, now - DAY)
+    own = [(at, spent) for at, whose, spent in counted if whose == holder]
+    _check(own, amount, holder_limit, "this key" if holder else "users without a key", now)
+    _check([(at, spent) for at, _, spent in counted], amount, total_limit, "all users together", now)
 
 
 def _check(counted: Sequence[tuple[float, int]], amount: int, limit: int, whose: str, now: float) -> None:
@@ -358,7 +374,9 @@ def _begun(connection: Connection, idempotency: bytes, model_id: int, image_cid:
             "this Idempotency-Key was used for another model or picture",
             remedy="Use a new key for each new request.",
         )
-    question = Question(row.holder, row.amount, row.model_id, row.image_cid, row.deadline, row.block, row.idempotency)
+    question = Question(
+        row.holder, row.amount, row.model_id, row.image_cid, row.deadline, row.block, row.idempotency, row.fee
+    )
     return Spending(row.id, row.state, question, row.at, row.request_id, row.transaction_hash)
 
 
