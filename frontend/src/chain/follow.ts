@@ -1,0 +1,120 @@
+import type { Address, Hash, Hex, PublicClient, TransactionReceipt } from "viem";
+
+/** A transaction as it was put to the wallet, and what the chain knew just before. */
+export interface Watched {
+  hash: Hash;
+  account: Address;
+  to: Address;
+  data: Hex;
+  value: bigint;
+  /** The account's next nonce, pending ones counted, when the wallet was asked; what it used is read from the node. */
+  nonce: number;
+  /** Block at that time. */
+  since: bigint;
+}
+
+/** "repriced" is the same at higher fees; "stale" waits behind transactions that no node knows; "lost" is known to none. */
+export type Note = "waiting" | "repriced" | "stale" | "lost";
+
+export type Outcome =
+  | { kind: "mined"; receipt: TransactionReceipt; repriced: boolean }
+  | { kind: "cancelled"; hash: Hash }
+  | { kind: "replaced"; hash: Hash };
+
+const POLL_MS = 1_000;
+const SLOW_POLL_MS = 4_000;
+const QUICK_FOR_MS = 60_000;
+const LOST_AFTER_MS = 20_000;
+const LONGEST_MS = 24 * 3_600_000;
+const LONGEST_SCAN = 1_000n;
+
+/**
+ * Waits until the transaction or whatever took its nonce is in a block. Speed-ups and cancellations are found by account
+ * and nonce, so that also one that happened between two looks is followed. Rejects when `signal` is aborted or the node
+ * fails ten times in a row.
+ */
+export async function follow(
+  client: PublicClient,
+  watched: Watched,
+  report: (note: Note) => void,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const start = Date.now();
+  let { nonce } = watched;
+  let failures = 0;
+  while (Date.now() - start < LONGEST_MS) {
+    signal.throwIfAborted();
+    try {
+      const looked = await look();
+      failures = 0;
+      if (looked) return looked;
+    } catch (error) {
+      failures += 1;
+      if (failures >= 10 || signal.aborted) throw error;
+    }
+    await pause(Date.now() - start < QUICK_FOR_MS ? POLL_MS : SLOW_POLL_MS, signal);
+  }
+  throw new Error("The transaction is still waiting after a day");
+
+  async function look(): Promise<Outcome | null> {
+    const receipt = await client.getTransactionReceipt({ hash: watched.hash }).catch(absent);
+    if (receipt) return { kind: "mined", receipt, repriced: false };
+    const transaction = await client.getTransaction({ hash: watched.hash }).catch(absent);
+    if (transaction) nonce = transaction.nonce;
+    const mined = await client.getTransactionCount({ address: watched.account, blockTag: "latest" });
+    if (mined > nonce) return replacement(nonce);
+    if (transaction) {
+      const pending = await client.getTransactionCount({ address: watched.account, blockTag: "pending" });
+      report(nonce > pending ? "stale" : "waiting");
+    } else {
+      report(Date.now() - start > LOST_AFTER_MS ? "lost" : "waiting");
+    }
+    return null;
+  }
+
+  /** What is in a block at this nonce; null when it is the transaction itself, whose receipt is about to be there. */
+  async function replacement(used: number): Promise<Outcome | null> {
+    const head = await client.getBlockNumber({ cacheTime: 0 });
+    const first = head - watched.since > LONGEST_SCAN ? head - LONGEST_SCAN : watched.since;
+    for (let number = head; number >= first; number -= 1n) {
+      signal.throwIfAborted();
+      const block = await client.getBlock({ blockNumber: number, includeTransactions: true });
+      const found = block.transactions.find(
+        (one) => one.nonce === used && one.from.toLowerCase() === watched.account.toLowerCase(),
+      );
+      if (!found) continue;
+      if (found.hash === watched.hash) return null;
+      if (found.to?.toLowerCase() === watched.to.toLowerCase() && found.input === watched.data) {
+        report("repriced");
+        const receipt = await client.getTransactionReceipt({ hash: found.hash });
+        return { kind: "mined", receipt, repriced: true };
+      }
+      const nothing = found.to?.toLowerCase() === watched.account.toLowerCase() && found.value === 0n;
+      return { kind: nothing ? "cancelled" : "replaced", hash: found.hash };
+    }
+    report("lost");
+    return null;
+  }
+}
+
+/** Null for "the node does not know it"; everything else is a failure of the look. */
+function absent(error: unknown): null {
+  const name = (error as { name?: unknown }).name;
+  if (name === "TransactionReceiptNotFoundError" || name === "TransactionNotFoundError") return null;
+  throw error;
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(done, ms);
+    function done() {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }
+    function stop() {
+      clearTimeout(timer);
+      reject(signal.reason as Error);
+    }
+    signal.addEventListener("abort", stop, { once: true });
+  });
+}
