@@ -54,7 +54,7 @@ def unless_known(scope: Scope, whole: Ready) -> Ready:
         if name == b"if-none-match":
             known = {one.strip().removeprefix("W/") for one in value.decode("latin-1").split(",")}
             headers = {key.decode("latin-1"): text.decode("latin-1") for key, text in whole.raw_headers}
-            if headers.get("etag") in known or "*" in known:
+            if headers.get("etag") in known:
                 for gone in ("content-length", "content-type"):
                     headers.pop(gone, None)
                 same = Ready(b"", headers, 304)

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from oracle.api import problems
+from oracle.api import (
+    pages,
+    problems,
+    routes_events,
+    routes_figures,
+    routes_info,
+    routes_ipfs,
+    routes_models,
+    routes_requests,
+    routes_results,
+)
+from oracle.api.desk import Desk
 from oracle.api.ports import World
 from oracle.settings import Settings
 from oracle.telemetry import logger
@@ -21,16 +33,45 @@ _log = logger("api")
 Router = Callable[[World, Settings], APIRouter]
 """Makes the routes of one subject."""
 
+READING = (
+    routes_info.router,
+    routes_models.router,
+    routes_requests.router,
+    routes_events.router,
+    routes_results.router,
+    routes_figures.router,
+    routes_ipfs.router,
+)
 ROUTERS: tuple[Router, ...] = ()
 _EXPOSED = ("ETag", "Location", "Retry-After", "X-Request-Id", "X-Sibyl-Result-CID")
 
 
 def create_app(world: World, settings: Settings) -> FastAPI:
     """The API of one deployment. Nothing is read before the first request."""
-    app = FastAPI(title="Sibyl", version=version("sibyl"), docs_url=None, redoc_url=None)
+    desk = Desk(world, settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await desk.close()
+
+    app = FastAPI(
+        title="Sibyl",
+        version=version("sibyl"),
+        description="Paid predictions about pictures: models, prices, requests, results.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.desk = desk
     problems.install(app)
+    for read in READING:
+        app.include_router(read(desk))
     for make in ROUTERS:
         app.include_router(make(world, settings))
+    pages.add_docs(app)
+    app.router.default = pages.Pages(settings.page_dir, settings.page_rpc_url)
     # The last one added is the outermost.
     if settings.api_cors:
         app.add_middleware(
@@ -70,7 +111,7 @@ class Envelope:
         ]
         bodiless = scope["method"] == "HEAD"
         if bodiless:
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", problems.HEAD: True}
         started = False
 
         async def enveloped(message: Message) -> None:

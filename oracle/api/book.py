@@ -90,7 +90,7 @@ class Book:
         task = self._coming.get(key)
         if task is None:
             task = self._coming[key] = asyncio.create_task(self._render(request_id, mark))
-            task.add_done_callback(lambda _: self._coming.pop(key, None))
+            task.add_done_callback(lambda done: self._done(key, done))
         return await asyncio.shield(task)
 
     async def one(self, request_id: bytes) -> Rendered:
@@ -99,6 +99,11 @@ class Book:
         if found is None:
             raise unknown_request()
         return found
+
+    def _done(self, key: tuple[bytes, object], task: asyncio.Task[Rendered | None]) -> None:
+        self._coming.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # everyone who waited may have gone
 
     async def _render(self, request_id: bytes, mark: object) -> Rendered | None:
         view = await self._reads.request(request_id)

@@ -207,4 +207,6 @@ class World:
     open_content: Content
     """For CIDs that anybody may name: what hangs there keeps nothing else waiting."""
     examples: Examples | None = None
+    gateway: str | None = None
+    """Address of the account that pays for users, where there is one."""
     writes: Writes | None = None

@@ -21,6 +21,8 @@ from oracle.telemetry import logger
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "sibyl.request_id"
 """Key of the request's id in an ASGI scope."""
+HEAD = "sibyl.head"
+"""Key in an ASGI scope of what says that nobody wants the body."""
 
 _log = logger("api")
 

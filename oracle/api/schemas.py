@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Id = Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$", examples=["0x" + "5c" * 32])]
-Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$", examples=["0x5FbDB2315678afecb367f032d93F642f64180aa3"])]
+EXAMPLE_ADDRESS = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
+Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$", examples=[EXAMPLE_ADDRESS])]
 Hexes = Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$")]
 CidText = Annotated[str, Field(examples=["bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"])]
 Money = Annotated[str, Field(pattern=r"^[0-9]+$", examples=["100000000000000"])]
