@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oracle import cli_models, cli_money, render
+from oracle import cli_api, cli_models, cli_money, render
 from oracle.console import AsJson, DataDir, RequestId, complain, fail, identifier, note, run
 from oracle.errors import SibylError
 
@@ -208,6 +208,7 @@ def oracle(data_dir: DataDir = None) -> None:
         raise typer.Exit(0) from None
 
 
+app.command()(cli_api.api)
 for command in (cli_money.request, cli_money.cancel, cli_money.refund, cli_money.deposit, cli_money.withdraw):
     app.command()(command)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +72,7 @@ def complain(error: SibylError | OSError) -> None:
         typer.echo(f"  {render.plain(facts['remedy'])}", err=True)
 
 
-def run(work: Coroutine[Any, Any, Any]) -> Any:
+def run(work: Coroutine[Any, Any, Any], *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> Any:
     """Run to the end; Ctrl-C and SIGTERM cancel it, and what it holds is closed in order."""
 
     async def guarded() -> Any:
@@ -86,7 +86,8 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
             raise _Interrupted from None
 
     try:
-        return asyncio.run(guarded())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(guarded())
     except _Interrupted:
         raise typer.Exit(130) from None
 

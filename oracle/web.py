@@ -1,0 +1,238 @@
+"""Composition root of the API: names the adapters and serves the app. Nothing of the oracle runs in here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import io
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+
+from oracle.api.app import create_app
+from oracle.api.ports import Deployment, TokenFacts, World
+from oracle.chain.checks import verify_deployment
+from oracle.chain.coordinator import CoordinatorReader
+from oracle.chain.deployment import coordinator_address
+from oracle.chain.rpc import Rpc
+from oracle.chain.tokens import read_token
+from oracle.content.ipfs import IpfsContentStore
+from oracle.domain import BlockRef, ModelManifest, OnChainModel
+from oracle.errors import ConfigurationError, PortTaken, RpcUnavailable
+from oracle.settings import Settings
+from oracle.store import SqliteReads
+from oracle.telemetry import logger
+
+KEEP_ALIVE = 20  # seconds that an idle connection is kept
+GRACE = 3  # seconds that answers under way have at the end
+_BACKLOG = 512
+
+log = logger("api")
+
+
+@asynccontextmanager
+async def world(settings: Settings) -> AsyncIterator[World]:
+    """Everything that the API reads and writes. An endpoint that does not answer now is asked again later.
+
+    Raises ConfigurationError, WrongChain.
+    """
+    async with AsyncExitStack() as stack:
+        chain = _Chain(settings)
+        stack.push_async_callback(chain.close)
+        try:
+            await chain.deployment()
+        except RpcUnavailable as error:
+            log.warning("the chain cannot be read yet: %s", error)
+        reads = SqliteReads(settings.database, coordinator=coordinator_address(settings))
+        stack.push_async_callback(reads.close)
+        content = IpfsContentStore(settings.ipfs_api, threads=12)
+        stack.push_async_callback(content.close)
+        open_content = IpfsContentStore(settings.ipfs_api, threads=12)
+        stack.push_async_callback(open_content.close)
+        yield World(reads=reads, chain=chain, content=content, open_content=open_content, examples=_Examples())
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], Awaitable[None]]]]:
+    """The API on its address: the address, and something to wait on until it ends.
+
+    Raises PortTaken, ConfigurationError, WrongChain.
+    """
+    async with world(settings) as known:
+        listening = _listen(settings.api_host, settings.api_port)
+        server = _Server(
+            uvicorn.Config(
+                create_app(known, settings),
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=GRACE,
+                backlog=_BACKLOG,
+            )
+        )
+        task = asyncio.create_task(server.serve(sockets=[listening]), name="api")
+        try:
+            while not server.started:
+                if task.done():
+                    task.result()
+                    raise ConfigurationError("the API did not start", remedy="Its log says why.")
+                await asyncio.sleep(0.01)
+            host, port = listening.getsockname()[:2]
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            log.info("the API serves", extra={"url": url})
+
+            async def ended() -> None:
+                await asyncio.shield(task)
+
+            yield url, ended
+        finally:
+            server.should_exit = True
+            await asyncio.gather(task, return_exceptions=True)
+            listening.close()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the command that runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        (family, kind, _, _, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listening = socket.socket(family, kind)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the API cannot listen on {host}: {error.strerror}", remedy="Give another address: SIBYL_API_HOST."
+        ) from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"port {port} of {host} is in use",
+                remedy="Stop what listens there, or choose another: --api-port, SIBYL_API_PORT; 0 takes a free one.",
+            ) from error
+        raise ConfigurationError(
+            f"the API cannot listen on {host}, port {port}: {error.strerror}",
+            remedy="Give another address: SIBYL_API_HOST, SIBYL_API_PORT.",
+        ) from error
+    return listening
+
+
+class _Chain:
+    """``api.ports.ChainView`` on one RPC endpoint, checked before it is believed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._address, self._expected = coordinator_address(settings), settings.chain_id
+        self._rpc = Rpc(settings.rpc_url, timeout=settings.rpc_timeout)
+        self._known: tuple[Deployment, CoordinatorReader] | None = None
+
+    async def deployment(self) -> Deployment:
+        """What the coordinator's rules are; remembered."""
+        return (await self._deployed())[0]
+
+    async def head(self) -> BlockRef:
+        """The newest block."""
+        return await (await self._deployed())[1].head()
+
+    async def models(self) -> Sequence[OnChainModel]:
+        """Every registered model by number."""
+        return await (await self._deployed())[1].models()
+
+    async def quote(self, model_id: int, callback_gas: int) -> int:
+        """What one request costs now, in the model's token. Raises CallReverted where it is not sold."""
+        return await (await self._deployed())[1].quote(model_id, callback_gas)
+
+    async def token(self, address: str) -> TokenFacts:
+        """What an ERC-20 says of itself."""
+        return TokenFacts(*await read_token(self._rpc, address))
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._rpc.close()
+
+    async def _deployed(self) -> tuple[Deployment, CoordinatorReader]:
+        if self._known is None:
+            chain_id = await verify_deployment(self._rpc, self._address, self._expected)
+            reader = CoordinatorReader(self._rpc, self._address, chain_id)
+            self._known = Deployment(chain_id, reader.address, await reader.cancel_window()), reader
+        return self._known
+
+
+class _Examples:
+    """``api.ports.Examples`` by our own pen; each is drawn once."""
+
+    def __init__(self) -> None:
+        self._drawn: dict[str, asyncio.Task[bytes | None]] = {}
+
+    def has(self, manifest: ModelManifest) -> bool:
+        """Whether there is one for such a model."""
+        return self._kind(manifest) is not None
+
+    async def picture(self, manifest: ModelManifest) -> bytes | None:
+        """A PNG, or None."""
+        kind = self._kind(manifest)
+        if kind is None:
+            return None
+        if kind not in self._drawn:
+            self._drawn[kind] = asyncio.create_task(asyncio.to_thread(_DRAWN[kind]))
+        return await asyncio.shield(self._drawn[kind])
+
+    def _kind(self, manifest: ModelManifest) -> str | None:
+        if manifest.document["input"]["fit"] == "digit":
+            return "digit"
+        return manifest.name if manifest.name in _DRAWN else None
+
+
+def _digit() -> bytes | None:
+    from provider_images.mnist.draw import draw_digit
+
+    out = io.BytesIO()
+    draw_digit(7, _SEED, style="mnist").save(out, "PNG")
+    return out.getvalue()
+
+
+def _scene() -> bytes | None:
+    try:
+        import numpy as np
+        from PIL import Image
+
+        from provider_images.mask_rcnn import scenes
+        from provider_images.mnist.draw import draw_digit
+    except ImportError:
+        return None  # NumPy comes with what providers need, which need not be here
+    drawn = [draw_digit(number % 10, _SEED + number, style="mnist").convert("L") for number in range(40)]
+    digits = np.stack([np.asarray(page) for page in drawn])
+    made = scenes.scene(digits, np.arange(40) % 10, _SEED, _SCENE)
+    out = io.BytesIO()
+    Image.fromarray(made.picture).save(out, "PNG")
+    return out.getvalue()
+
+
+_SEED = 3_000_000  # training draws from seeds below this
+_SCENE = 37
+_DRAWN: dict[str, Callable[[], bytes | None]] = {"digit": _digit, "mask-rcnn-shapes": _scene}
+
+
+def page_built(folder: Path) -> bool:
+    """Whether the page is there to be served."""
+    return (folder / "index.html").is_file()
