@@ -127,6 +127,14 @@ class Gateway:
         task.add_done_callback(lambda done: self._ended(spending.id, done))
         return await asyncio.shield(task)
 
+    async def paid(self, request_id: bytes) -> Paid | None:
+        """A request that it paid for, or None."""
+        spending = await self._store.spending_of(request_id)
+        if spending is None or spending.transaction_hash is None:
+            return None
+        asked = spending.question
+        return Paid(request_id, spending.transaction_hash, asked.amount, asked.model_id, asked.image_cid)
+
     async def close(self) -> None:
         """Wait for what is on its way, within bounds; what is then not known yet counts as spent."""
         if self._running:

@@ -79,10 +79,14 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 _MEANING = {
     400: "The request is not one",
+    401: "An API key is needed",
+    402: "The gateway cannot pay now",
     404: "There is no such thing",
     409: "Not answered yet",
     410: "It ended without an answer",
-    413: "Larger than is served here",
+    408: "The body did not come in time",
+    413: "Larger than is taken or served here",
+    415: "The body is of another kind",
     422: "The input cannot be used",
     429: "Too many at once",
     502: "The content store served something else",

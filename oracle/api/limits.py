@@ -66,6 +66,32 @@ def _network(text: str) -> str | None:
     return str(ipaddress.ip_network((address, _NETWORK_V6), strict=False))
 
 
+class Buckets:
+    """A bucket of tokens for each client: ``rate`` a second flow in, ``burst`` at most are saved up."""
+
+    def __init__(
+        self, rate: float, burst: float, *, clients: int = MOST_CLIENTS, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate, self._burst, self._most, self._now = rate, burst, clients, now
+        self._held: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> tokens, when
+
+    def take(self, client: str, amount: float = 1.0) -> float:
+        """Take tokens; 0, or the seconds until there are enough, and none was taken."""
+        now = self._now()
+        tokens, at = self._held.pop(client, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - at) * self._rate)
+        wait = 0.0 if tokens >= amount else (amount - tokens) / self._rate
+        self._held[client] = (tokens if wait else tokens - amount, now)
+        if len(self._held) > self._most:
+            self._held.popitem(last=False)
+        return wait
+
+    @property
+    def remembered(self) -> int:
+        """How many clients are remembered."""
+        return len(self._held)
+
+
 class RateLimit:
     """So many requests a second for each client, and ``burst`` that it saved up; beyond them 429."""
 
@@ -79,14 +105,13 @@ class RateLimit:
         clients: int = MOST_CLIENTS,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._app, self._rate, self._burst, self._proxies = app, rate, burst, proxies
-        self._most, self._now = clients, now
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> tokens, when
+        self._app, self._rate, self._proxies = app, rate, proxies
+        self.buckets = Buckets(rate, burst, clients=clients, now=now)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through or refuse."""
         if scope["type"] == "http":
-            wait = self.take(client_of(scope, self._proxies))
+            wait = self.buckets.take(client_of(scope, self._proxies))
             if wait > 0:
                 problem = Problem(
                     429,
@@ -99,22 +124,6 @@ class RateLimit:
                 await problem.response(scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-    def take(self, client: str) -> float:
-        """Take one token; 0, or the seconds until there is one."""
-        now = self._now()
-        tokens, at = self._buckets.pop(client, (float(self._burst), now))
-        tokens = min(float(self._burst), tokens + (now - at) * self._rate)
-        wait = 0.0 if tokens >= 1 else (1 - tokens) / self._rate
-        self._buckets[client] = (tokens - 1 if tokens >= 1 else tokens, now)
-        if len(self._buckets) > self._most:
-            self._buckets.popitem(last=False)
-        return wait
-
-    @property
-    def remembered(self) -> int:
-        """How many clients are remembered."""
-        return len(self._buckets)
 
 
 class StreamLimit:
@@ -157,7 +166,7 @@ class _BodyRefused(Exception):
 class BodyLimit:
     """The largest body, counted as it comes whatever ``Content-Length`` says, and the time for it.
 
-    ``larger`` names paths with a limit of their own, in bytes. A body gets ``seconds`` and one more for each
+    ``paths`` names those with a limit of their own, in bytes. A body gets ``seconds`` and one more for each
     ``slowest`` bytes that came. Beyond the one 413, beyond the other 408; the connection is then closed.
     """
 
@@ -166,11 +175,11 @@ class BodyLimit:
         app: ASGIApp,
         *,
         limit: int,
-        larger: Mapping[str, int] | None = None,
+        paths: Mapping[str, int] | None = None,
         seconds: float = 30.0,
         slowest: int = 64 * 1024,
     ) -> None:
-        self._app, self._limit, self._larger = app, limit, dict(larger or {})
+        self._app, self._limit, self._paths = app, limit, dict(paths or {})
         self._seconds, self._slowest = seconds, slowest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -178,7 +187,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._larger.get(scope["path"], self._limit)
+        limit = self._paths.get(scope["path"], self._limit)
         if any(name == b"content-length" and _number(value) > limit for name, value in scope["headers"]):
             await _too_large(limit).response(scope)(scope, receive, send)
             return
@@ -265,4 +274,4 @@ def _number(value: bytes) -> int:
     return int(text) if text.isdigit() and len(text) < 20 else (10**20 if text.isdigit() else 0)
 
 
-__all__ = ["BodyLimit", "RateLimit", "StreamLimit", "client_of"]
+__all__ = ["BodyLimit", "Buckets", "RateLimit", "StreamLimit", "client_of"]

@@ -183,6 +183,9 @@ class Payer(Protocol):
         Raises ModelNotSold, BalanceTooLow, DayLimitReached, AskedOtherwise, StillAsking, WishTaken, ChainError.
         """
 
+    async def paid(self, request_id: bytes) -> Paid | None:
+        """A request that it paid for, or None."""
+
 
 @dataclass(frozen=True, slots=True)
 class Writes:

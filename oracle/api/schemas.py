@@ -324,3 +324,86 @@ class Stats(Shape):
     throughput_per_hour: list[HourCount]
     by_model: list[ModelFigures]
     points: list[Point]
+
+
+class Pinned(Shape):
+    """A picture that was checked and pinned."""
+
+    cid: CidText
+    bytes: int = Field(examples=[48213])
+    format: str = Field(examples=["JPEG"])
+    width: int = Field(examples=[640])
+    height: int = Field(examples=[480])
+
+
+class PinnedManifest(Shape):
+    """A manifest that was checked and pinned."""
+
+    cid: CidText
+
+
+class PinnedWeights(Shape):
+    """Weights that were pinned."""
+
+    cid: CidText
+    bytes: int = Field(examples=[214563])
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Wish(Shape):
+    """Which provider shall compute a picture that an account is about to ask about: node id or name."""
+
+    requester: Address
+    image_cid: str = Field(max_length=200, examples=["bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"])
+    provider: str = Field(min_length=1, max_length=100, examples=["oak-3"])
+
+
+class Question(Shape):
+    """What the gateway shall ask: a model by number or name, a pinned picture, a provider if it shall be that one."""
+
+    model: Annotated[int, Field(ge=1, lt=2**63)] | Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        examples=[1]
+    )
+    image_cid: str = Field(max_length=200, examples=["bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"])
+    provider: str | None = Field(None, min_length=1, max_length=100, examples=[None])
+
+
+class Asked(Shape):
+    """A request that the gateway paid for."""
+
+    id: Id
+    transaction: Id
+    payment: Money
+    model: int = Field(examples=[1])
+    image_cid: CidText
+
+
+class PredictionAsked(Shape):
+    """A request that the gateway paid for, in the fewest words."""
+
+    request_id: Id
+    status_url: str = Field(examples=["/readPrediction/0x" + "5c" * 32])
+    payment: Money
+    image_cid: CidText
+
+
+class Prediction(Shape):
+    """One label with its probability, or one segment with its score, its box (x, y, width, height) and pixels."""
+
+    label: str = Field(examples=["7"])
+    probability: float | None = Field(None, ge=0, le=1, examples=[0.9987])
+    score: float | None = Field(None, ge=0, le=1)
+    box: list[float] | None = None
+    area: int | None = None
+
+
+class Predictions(Shape):
+    """Where a request stands, and its predictions once it is answered."""
+
+    request_id: Id
+    status: Status
+    model: str = Field(examples=["mnist-cnn"])
+    predictions: list[Prediction] | None
+    failure: Failure | None
+    result_cid: str | None
+    links: dict[str, str]

@@ -294,6 +294,15 @@ class SqliteGatewayStore:
 
         return await self._run(work)
 
+    async def spending_of(self, request_id: bytes) -> Spending | None:
+        """The spending that a request belongs to."""
+
+        def work(connection: Connection) -> Spending | None:
+            row = connection.execute(select(_spendings).where(_spendings.c.request_id == request_id)).one_or_none()
+            return None if row is None else _spending(row)
+
+        return await self._run(work)
+
     async def close(self) -> None:
         """Close the file; a second call does nothing."""
         if not self._closed:
@@ -374,6 +383,10 @@ def _begun(connection: Connection, idempotency: bytes, model_id: int, image_cid:
             "this Idempotency-Key was used for another model or picture",
             remedy="Use a new key for each new request.",
         )
+    return _spending(row)
+
+
+def _spending(row: Any) -> Spending:
     question = Question(
         row.holder, row.amount, row.model_id, row.image_cid, row.deadline, row.block, row.idempotency, row.fee
     )

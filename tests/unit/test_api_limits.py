@@ -180,7 +180,7 @@ async def test_given_more_clients_than_are_remembered_when_they_ask_then_the_lon
     app, _ = limited(burst=1, clients=3)
     for i in range(50):
         assert (await ask(app, scope_of(f"198.51.100.{i}"))).status == 200
-    assert app.remembered == 3
+    assert app.buckets.remembered == 3
     assert (await ask(app, scope_of("198.51.100.49"))).status == 429
     assert (await ask(app, scope_of("198.51.100.1"))).status == 200
 
@@ -210,7 +210,7 @@ def bounded(limit: int = 10, seconds: float = 5.0, slowest: int = 1, **larger: i
         ]
     )
     paths = {f"/{name}": size for name, size in larger.items()}
-    return BodyLimit(app, limit=limit, larger=paths, seconds=seconds, slowest=slowest)
+    return BodyLimit(app, limit=limit, paths=paths, seconds=seconds, slowest=slowest)
 
 
 @pytest.mark.parametrize("path", ["/read", "/hide"])
