@@ -10,6 +10,7 @@ import { Button } from "./parts/button";
 import { ErrorNote } from "./parts/error-note";
 import { Skeleton } from "./parts/skeleton";
 import { href, type Route, useRoute } from "./router";
+import { WalletProvider } from "./wallet/use-wallet";
 import { useWords, WordsProvider } from "./words";
 import { Boundary } from "./frame/boundary";
 import { Footer } from "./frame/footer";
@@ -75,7 +76,9 @@ function Configured() {
   return (
     <ConfigProvider value={configured}>
       <WagmiProvider config={wagmiConfig(shown)} key={identity(shown)}>
-        <Shell />
+        <WalletProvider>
+          <Shell />
+        </WalletProvider>
       </WagmiProvider>
     </ConfigProvider>
   );

@@ -16,6 +16,8 @@ if (typeof URL.createObjectURL !== "function") {
   URL.revokeObjectURL = () => undefined;
 }
 globalThis.scrollTo = () => undefined;
+globalThis.matchMedia = (query) =>
+  Object.assign(new EventTarget(), { matches: false, media: query, onchange: null }) as unknown as MediaQueryList;
 
 afterEach(() => {
   cleanup();

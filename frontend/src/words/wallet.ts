@@ -26,6 +26,26 @@ export const en = {
   balance: "Balance",
   watching: (name: string) => `Network: ${name}`,
   declinedTitle: "Declined in the wallet",
+  transaction: {
+    hash: "transaction",
+    simulating: "Trying it without sending",
+    signing: "Waiting for your wallet",
+    mining: "Waiting for a block",
+    done: (block: number) => `Mined in block ${block}`,
+    notes: {
+      repriced: "It was sped up in the wallet; the new transaction is followed.",
+      stale:
+        "It waits behind transactions that this network does not know, as happens when a local chain was started anew. Clear the account's activity in the wallet (MetaMask: Settings, Advanced, Clear activity tab data), then send it again.",
+      lost: "The network does not know this transaction any more. If the wallet does not show it either, nothing was paid: try again.",
+    },
+    ends: {
+      cancelled: { title: "Cancelled in the wallet", text: "Nothing was paid but the network fee of the cancellation." },
+      replaced: {
+        title: "Replaced in the wallet",
+        text: "Another transaction took its place, so this one was never sent. Nothing was paid for it.",
+      },
+    },
+  },
   troubles: {
     locked: { title: "Your wallet is locked", text: "Open it, unlock it, and try again. Nothing was sent." },
     busy: {
@@ -124,6 +144,26 @@ export const de: typeof en = {
   balance: "Guthaben",
   watching: (name) => `Netz: ${name}`,
   declinedTitle: "In der Wallet abgelehnt",
+  transaction: {
+    hash: "Transaktion",
+    simulating: "Wird geprobt, ohne zu senden",
+    signing: "Warten auf deine Wallet",
+    mining: "Warten auf einen Block",
+    done: (block) => `In Block ${block}`,
+    notes: {
+      repriced: "Sie wurde in der Wallet beschleunigt; die neue Transaktion wird verfolgt.",
+      stale:
+        "Sie wartet hinter Transaktionen, die dieses Netz nicht kennt; so ist es, wenn eine lokale Chain neu gestartet wurde. Lösche die Aktivität des Kontos in der Wallet (MetaMask: Einstellungen, Erweitert, Aktivitätsdaten löschen), dann sende noch einmal.",
+      lost: "Das Netz kennt diese Transaktion nicht mehr. Zeigt auch die Wallet sie nicht, wurde nichts bezahlt: noch einmal versuchen.",
+    },
+    ends: {
+      cancelled: { title: "In der Wallet abgebrochen", text: "Bezahlt ist nur die Netzgebühr des Abbruchs." },
+      replaced: {
+        title: "In der Wallet ersetzt",
+        text: "Eine andere Transaktion trat an ihre Stelle; diese wurde nie gesendet. Für sie wurde nichts bezahlt.",
+      },
+    },
+  },
   troubles: {
     locked: { title: "Deine Wallet ist gesperrt", text: "Öffne und entsperre sie, dann noch einmal. Nichts wurde gesendet." },
     busy: {
