@@ -66,6 +66,7 @@ def up(
     data_dir: DataDir = None,
     chain_port: Annotated[int, typer.Option(help="Port of the chain's RPC; 0 takes a free one.")] = 8545,
     ipfs_port: Annotated[int, typer.Option(help="Port of the IPFS API and gateway; 0 takes a free one.")] = 5001,
+    api_port: Annotated[int, typer.Option(help="Port of the REST API and the page; 0 takes a free one.")] = 8080,
     block_time: Annotated[
         float | None, typer.Option(help="Mine a block every so many seconds instead of at once.")
     ] = None,
@@ -80,7 +81,7 @@ def up(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the chain, the store and the database first.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Everything on one machine: chain, IPFS store, contracts, oracle. Stays until Ctrl-C."""
+    """Everything on one machine: chain, IPFS store, contracts, oracle, API and page. Stays until Ctrl-C."""
     from oracle.devnet.stack import Ports, claimed, run_stack
     from oracle.devnet.trees import remove_tree
     from oracle.settings import DEPLOYMENT_FILE, Settings
@@ -97,7 +98,7 @@ def up(
             raise SibylError(f"{folder} cannot be removed", remedy="Delete what is left of it yourself.")
 
     async def work() -> None:
-        ports = Ports(chain_port, ipfs_port)
+        ports = Ports(chain_port, ipfs_port, api_port)
         async with run_stack(
             folder,
             ports=ports,
@@ -115,6 +116,7 @@ def up(
                 "digit_reader": settings.digit_reader,
                 "ipfs_api": settings.ipfs_api,
                 "gateway_url": f"{settings.gateway_url}/ipfs/",
+                "api_url": stack.api_url,
                 "backend": settings.backend,
                 "data_dir": str(settings.data_dir),
             }
@@ -124,7 +126,7 @@ def up(
                 typer.echo("Sibyl is up.")
                 for name, value in facts.items():
                     typer.echo(f"  {name.replace('_', ' '):13} {value}")
-                typer.echo(f"\nAsk:   {_next_command(data_dir)}\nStop:  Ctrl-C")
+                typer.echo(f"\nPage:  {stack.api_url}\nAsk:   {_next_command(data_dir)}\nStop:  Ctrl-C")
             await stack.failed()
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -52,7 +53,10 @@ def create_app(world: World, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(desk.registry.warm(), name="warm-up")
         yield
+        warming.cancel()
+        await asyncio.gather(warming, return_exceptions=True)
         await desk.close()
 
     app = FastAPI(

@@ -6,6 +6,7 @@ Anyone may publish a model, with a manifest that is slow to come or never does; 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from oracle.telemetry import logger
 
 FRESH = 5.0  # seconds for which the registry's list is not read again
 MANIFEST_SECONDS = 5.0  # for one manifest
+FIRST_SECONDS = 1.0  # that the first list of all waits for manifests
 AGAIN = 60.0  # seconds before a manifest that did not come is tried again
 AT_ONCE = 3  # manifests on their way
 BUDGET = 64 * 1024 * 1024  # bytes of manifests that are held
@@ -95,10 +97,18 @@ class Registry:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def warm(self) -> None:
+        """Read the registry before anyone asks. What fails is tried again when somebody does."""
+        with contextlib.suppress(SibylError):
+            await self._look()
+
     async def _look(self) -> None:
         reading = self._refresh()
         if self._read_at is None and reading is not None:
             await asyncio.shield(reading)
+            # Those that are near come at once; a slow one keeps nobody.
+            if self._fetching:
+                await asyncio.wait(self._fetching, timeout=FIRST_SECONDS)
 
     def _refresh(self) -> asyncio.Task[None] | None:
         if self._reading is not None and not self._reading.done():

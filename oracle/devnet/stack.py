@@ -1,4 +1,4 @@
-"""Everything on one machine: a chain, an IPFS store, the coordinator with a model published, and the oracle."""
+"""Everything on one machine: a chain, an IPFS store, the coordinator with a model published, the oracle, the API."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ class PartEnded(SibylError):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the servers listen on 127.0.0.1; 0 takes a free one."""
+    """Where the servers listen on 127.0.0.1; 0 takes a free one. Without a port there is no API."""
 
     chain: int = 0
     ipfs: int = 0
+    api: int | None = None
 
 
 @dataclass(slots=True)
@@ -57,6 +58,8 @@ class Stack:
     ipfs: Child | None
     golem: Child | None
     publisher: LocalAccount
+    api: Child | None = None
+    api_url: str | None = None
 
     async def failed(self) -> None:
         """Wait until a part ends by itself. Raises PartEnded, which names it."""
@@ -68,6 +71,8 @@ class Stack:
             waits[asyncio.create_task(self.golem.ended())] = "the Golem network"
         if self.ipfs is not None:
             waits[asyncio.create_task(self.ipfs.ended())] = "the IPFS store"
+        if self.api is not None:
+            waits[asyncio.create_task(self.api.ended())] = "the API"
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -143,7 +148,18 @@ async def run_stack(
         )
         stack.push_async_callback(oracle.close)
         await oracle.start(within=READY_SECONDS)
-        yield Stack(settings, chain, oracle, ipfs, golem, dev_account(PUBLISHER))
+        running = Stack(settings, chain, oracle, ipfs, golem, dev_account(PUBLISHER))
+        if ports.api is not None:
+            progress("starting the API and the page")
+            running.api = Child(
+                "the API",
+                [*OURS, "oracle.cli", "api", "--data-dir", str(data_dir), "--port", str(ports.api)],
+                log=data_dir / "logs" / "api.log",
+                environment=local_environment(),
+            )
+            stack.push_async_callback(running.api.close)
+            running.api_url = (await running.api.start(within=READY_SECONDS))["api_url"]
+        yield running
 
 
 async def _golem(
@@ -247,6 +263,7 @@ async def _deploy(
             known["digit_reader"] = (await owner.deploy_digit_reader(known["coordinator"], model_id)).address
         known |= {
             "rpc_url": chain.url,
+            "page_rpc_url": chain.url,
             "chain_id": chain.chain_id,
             "default_model": model_id,
             **addresses,

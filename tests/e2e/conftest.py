@@ -16,6 +16,7 @@ import pytest
 
 SIBYL = [sys.executable, "-m", "oracle.cli"]
 START = 90.0
+FREE_PORTS = ("--chain-port", "0", "--ipfs-port", "0", "--api-port", "0")
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
@@ -63,7 +64,7 @@ def run_sibyl(*arguments: str, timeout: float = 60.0, **environment: str) -> sub
 
 def start_up(folder: Path, *arguments: str, **environment: str) -> Running:
     process = subprocess.Popen(
-        [*SIBYL, "up", "--json", "--chain-port", "0", "--ipfs-port", "0", "--data-dir", str(folder), *arguments],
+        [*SIBYL, "up", "--json", *FREE_PORTS, "--data-dir", str(folder), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

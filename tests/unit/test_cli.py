@@ -45,7 +45,7 @@ def test_given_a_data_dir_that_is_none_when_a_command_runs_then_it_ends_with_a_r
         (folder / "deployment.json").write_text("[1]")
     else:
         folder = Path("/proc/nope")
-    ports = ["--chain-port", "0", "--ipfs-port", "0"] if command == ["up"] else []
+    ports = ["--chain-port", "0", "--ipfs-port", "0", "--api-port", "0"] if command == ["up"] else []
     done = sibyl(*command, *ports, "--data-dir", str(folder))
     assert done.returncode == 1
     message, remedy = done.stderr.splitlines()[-2:]
@@ -68,7 +68,7 @@ def test_given_json_when_a_command_fails_then_the_error_and_its_remedy_are_json_
 
 def test_given_a_database_of_another_deployment_when_up_is_started_on_it_then_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "oracle.sqlite3").write_bytes(b"somebody's")
-    done = sibyl("up", "--data-dir", str(tmp_path), "--chain-port", "0", "--ipfs-port", "0")
+    done = sibyl("up", "--data-dir", str(tmp_path), "--chain-port", "0", "--ipfs-port", "0", "--api-port", "0")
     assert done.returncode == 1
     assert "another deployment" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["oracle.sqlite3"]
@@ -82,7 +82,9 @@ def test_given_a_stack_that_runs_when_another_is_started_in_its_folder_then_it_i
     deployment.write_text('{"coordinator": "0x1"}')
     before = deployment.stat()
     with claimed(tmp_path):
-        done = sibyl("up", *more, "--data-dir", str(tmp_path), "--chain-port", "0", "--ipfs-port", "0")
+        done = sibyl(
+            "up", *more, "--data-dir", str(tmp_path), "--chain-port", "0", "--ipfs-port", "0", "--api-port", "0"
+        )
     assert done.returncode == 1
     assert "another `sibyl up` runs" in done.stderr
     assert "another --data-dir" in done.stderr

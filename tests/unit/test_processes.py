@@ -91,5 +91,5 @@ def test_given_help_when_asked_then_every_command_is_listed_with_a_sentence() ->
     done = subprocess.run(
         [sys.executable, "-m", "oracle.cli", "--help"], capture_output=True, text=True, check=True, timeout=60
     )
-    for command in ("up", "demo", "oracle", "request", "result", "refund", "status", "models", "check", "train"):
+    for command in ("up", "demo", "oracle", "api", "request", "result", "refund", "status", "models", "check", "train"):
         assert f" {command} " in done.stdout
