@@ -9,25 +9,36 @@ import io
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import uvicorn
+from eth_account.signers.local import LocalAccount
+from eth_utils.currency import to_wei
 
+from oracle.api import routes_uploads
 from oracle.api.app import create_app
-from oracle.api.ports import Deployment, TokenFacts, World
+from oracle.api.ports import Deployment, Holder, Paid, TokenFacts, WishBox, World, Writes
+from oracle.chain.account import AccountSender
 from oracle.chain.checks import verify_deployment
 from oracle.chain.coordinator import CoordinatorReader
-from oracle.chain.deployment import coordinator_address
+from oracle.chain.deployment import account_of, coordinator_address, fee_policy
+from oracle.chain.fees import FeePolicy
 from oracle.chain.rpc import Rpc
 from oracle.chain.tokens import read_token
+from oracle.content.images import ChildProcessInspector
 from oracle.content.ipfs import IpfsContentStore
-from oracle.domain import BlockRef, ModelManifest, OnChainModel
+from oracle.content.web import WebFetcher
+from oracle.domain import BlockRef, Cid, ModelManifest, OnChainModel
 from oracle.errors import ConfigurationError, PortTaken, RpcUnavailable
+from oracle.gateway import Gateway
 from oracle.settings import Settings
-from oracle.store import SqliteReads
+from oracle.store import DirectoryWishes, SqliteReads
+from oracle.store.gateway import SqliteGatewayStore
 from oracle.telemetry import logger
 
 KEEP_ALIVE = 20  # seconds that an idle connection is kept
+PATIENCE = 60.0  # seconds in which a request that the gateway pays for should be mined
 GRACE = 3  # seconds that answers under way have at the end
 _BACKLOG = 512
 
@@ -53,7 +64,34 @@ async def world(settings: Settings) -> AsyncIterator[World]:
         stack.push_async_callback(content.close)
         open_content = IpfsContentStore(settings.ipfs_api, threads=12)
         stack.push_async_callback(open_content.close)
-        yield World(reads=reads, chain=chain, content=content, open_content=open_content, examples=_Examples())
+        writes = await _writes(settings, chain, stack)
+        yield World(
+            reads=reads,
+            chain=chain,
+            content=content,
+            open_content=open_content,
+            examples=_Examples(),
+            gateway=writes.payer.address if writes.payer is not None else None,
+            writes=writes,
+        )
+
+
+async def _writes(settings: Settings, chain: _Chain, stack: AsyncExitStack) -> Writes:
+    """What takes part in uploads, and in asking where there is an account that pays."""
+    folder = settings.data_dir / "uploads"
+    await asyncio.to_thread(routes_uploads.clear, folder)
+    pins = IpfsContentStore(settings.ipfs_api, threads=8)
+    stack.push_async_callback(pins.close)
+    inspector = ChildProcessInspector(
+        children=settings.image_checkers, max_bytes=settings.image_max_bytes, max_pixels=settings.image_max_pixels
+    )
+    stack.push_async_callback(inspector.close)
+    wishes = DirectoryWishes(settings.wishes)
+    payer = None
+    if settings.gateway_key is not None or settings.gateway_key_file is not None:
+        payer = _Payer(settings, chain, wishes)
+        stack.push_async_callback(payer.close)
+    return Writes(pins, inspector, WebFetcher(private=settings.url_private), wishes, folder, payer)
 
 
 @asynccontextmanager
@@ -148,34 +186,107 @@ class _Chain:
 
     async def deployment(self) -> Deployment:
         """What the coordinator's rules are; remembered."""
-        return (await self._deployed())[0]
+        return (await self.deployed())[0]
 
     async def head(self) -> BlockRef:
         """The newest block."""
-        return await (await self._deployed())[1].head()
+        return await (await self.deployed())[1].head()
 
     async def models(self) -> Sequence[OnChainModel]:
         """Every registered model by number."""
-        return await (await self._deployed())[1].models()
+        return await (await self.deployed())[1].models()
 
     async def quote(self, model_id: int, callback_gas: int) -> int:
         """What one request costs now, in the model's token. Raises CallReverted where it is not sold."""
-        return await (await self._deployed())[1].quote(model_id, callback_gas)
+        return await (await self.deployed())[1].quote(model_id, callback_gas)
 
     async def token(self, address: str) -> TokenFacts:
         """What an ERC-20 says of itself."""
         return TokenFacts(*await read_token(self._rpc, address))
 
+    async def account(self, account: LocalAccount, policy: FeePolicy, *, patience: float) -> AccountSender:
+        """A sender of that account's transactions, which waits so many seconds for each to be mined."""
+        chain_id = (await self.deployed())[0].chain_id
+        return AccountSender(self._rpc, account, chain_id, policy, receipt_timeout=patience)
+
     async def close(self) -> None:
         """Let go of the connection."""
         await self._rpc.close()
 
-    async def _deployed(self) -> tuple[Deployment, CoordinatorReader]:
+    async def deployed(self) -> tuple[Deployment, CoordinatorReader]:
+        """The deployment and who reads it. Raises RpcUnavailable, WrongChain."""
         if self._known is None:
             chain_id = await verify_deployment(self._rpc, self._address, self._expected)
             reader = CoordinatorReader(self._rpc, self._address, chain_id)
             self._known = Deployment(chain_id, reader.address, await reader.cancel_window()), reader
         return self._known
+
+
+class _Payer:
+    """``api.ports.Payer`` that begins with the first who asks: the chain may not answer yet when the API starts.
+
+    Raises ConfigurationError for a key that cannot be read, StoreError for books that cannot.
+    """
+
+    def __init__(self, settings: Settings, chain: _Chain, wishes: WishBox) -> None:
+        self._settings, self._chain, self._wishes = settings, chain, wishes
+        self._account = account_of("gateway", settings)
+        self._store = SqliteGatewayStore(settings.gateway_database)
+        self._lock = asyncio.Lock()
+        self._gateway: Gateway | None = None
+
+    @property
+    def address(self) -> str:
+        """The account that pays."""
+        return str(self._account.address)
+
+    @property
+    def open(self) -> bool:
+        """Whether it pays for those without a key."""
+        return self._settings.gateway_open
+
+    async def holder(self, token: str | None, client: str) -> Holder:
+        """Who pays with this key, or without one as this client."""
+        return await (await self._ready()).holder(token, client)
+
+    async def affordable(self, holder: Holder, model_id: int) -> int:
+        """What the model costs, in wei, if it can be asked now."""
+        return await (await self._ready()).affordable(holder, model_id)
+
+    async def ask(
+        self, holder: Holder, model_id: int, image_cid: Cid, *, provider: str = "", idempotency: str | None = None
+    ) -> Paid:
+        """Pay and ask; the same idempotency key again gives the same request."""
+        gateway = await self._ready()
+        return await gateway.ask(holder, model_id, image_cid, provider=provider, idempotency=idempotency)
+
+    async def paid(self, request_id: bytes) -> Paid | None:
+        """A request that it paid for, or None."""
+        return await (await self._ready()).paid(request_id)
+
+    async def close(self) -> None:
+        """Wait for what is on its way, and close the books."""
+        if self._gateway is not None:
+            await self._gateway.close()
+        await self._store.close()
+
+    async def _ready(self) -> Gateway:
+        async with self._lock:
+            if self._gateway is None:
+                settings = self._settings
+                self._gateway = Gateway(
+                    reader=(await self._chain.deployed())[1],
+                    sender=await self._chain.account(self._account, fee_policy(settings), patience=PATIENCE),
+                    store=self._store,
+                    wishes=self._wishes,
+                    open_limit=_wei(settings.gateway_open_day) if settings.gateway_open else None,
+                    total_limit=_wei(settings.gateway_total_day),
+                )
+            return self._gateway
+
+
+def _wei(ether: Decimal) -> int:
+    return int(to_wei(ether, "ether"))
 
 
 class _Examples:

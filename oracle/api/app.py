@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oracle.api import (
     pages,
     problems,
+    routes_asking,
     routes_events,
     routes_figures,
     routes_info,
@@ -23,16 +24,15 @@ from oracle.api import (
     routes_models,
     routes_requests,
     routes_results,
+    routes_uploads,
 )
 from oracle.api.desk import Desk
+from oracle.api.limits import BodyLimit, RateLimit, StreamLimit
 from oracle.api.ports import World
 from oracle.settings import Settings
 from oracle.telemetry import logger
 
 _log = logger("api")
-
-Router = Callable[[World, Settings], APIRouter]
-"""Makes the routes of one subject."""
 
 READING = (
     routes_info.router,
@@ -43,7 +43,14 @@ READING = (
     routes_figures.router,
     routes_ipfs.router,
 )
-ROUTERS: tuple[Router, ...] = ()
+WRITING = (routes_uploads.router, routes_asking.router)
+BODIES = {
+    "/v1/weights": routes_uploads.WEIGHTS_BYTES,
+    "/v1/manifests": routes_uploads.MANIFEST_BYTES,
+    "/v1/requests": routes_uploads.DOCUMENT_BYTES,
+    "/v1/requests/wish": routes_uploads.DOCUMENT_BYTES,
+}
+"""The largest bodies where that is not a picture, in bytes."""
 _EXPOSED = ("ETag", "Location", "Retry-After", "X-Request-Id", "X-Sibyl-Result-CID")
 
 
@@ -70,13 +77,14 @@ def create_app(world: World, settings: Settings) -> FastAPI:
     )
     app.state.desk = desk
     problems.install(app)
-    for read in READING:
-        app.include_router(read(desk))
-    for make in ROUTERS:
-        app.include_router(make(world, settings))
+    for make_routes in (*READING, *WRITING):
+        app.include_router(make_routes(desk))
     pages.add_docs(app)
     app.router.default = pages.Pages(settings.page_dir, settings.page_rpc_url)
     # The last one added is the outermost.
+    app.add_middleware(BodyLimit, limit=settings.api_body_bytes, paths=BODIES)
+    app.add_middleware(StreamLimit, streams=settings.api_streams, proxies=settings.api_proxies)
+    app.add_middleware(RateLimit, rate=settings.api_rate, burst=settings.api_burst, proxies=settings.api_proxies)
     if settings.api_cors:
         app.add_middleware(
             CORSMiddleware,

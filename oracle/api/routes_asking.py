@@ -1,0 +1,296 @@
+"""Asking through the gateway, which pays: a request, a wish for a provider, and the two lines that need only curl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from eth_utils.address import is_address
+from fastapi import APIRouter, Depends, Header, Path, Request
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.responses import Response
+
+from oracle.api import schemas
+from oracle.api.answers import JSON, NO_CACHE, Ready, as_json, problems, ready, unless_known
+from oracle.api.book import SETTLED, identifier, settled, unknown_request
+from oracle.api.desk import OPEN_SECONDS, RESULT_BYTES, Desk
+from oracle.api.limits import client_of
+from oracle.api.ports import Holder, Paid, Payer
+from oracle.api.problems import Problem
+from oracle.api.registry import KnownModel
+from oracle.api.routes_requests import RequestId
+from oracle.api.routes_uploads import PICTURE_BODY, Uploads
+from oracle.documents import read_result
+from oracle.domain import Cid, FailureReason, RequestStatus
+from oracle.errors import KeyNeeded
+from oracle.views import RequestView
+
+_SHOWN = 8  # models that an error names
+_MOST_NAME = 100
+
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
+Key = Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
+Once = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[!-~]+$",
+        description="The same key with the same question again gives the same request, paid once.",
+        examples=["4f1c0c9e-6f0b-4f4e-9a54-6f6f1a4f8f27"],
+    ),
+]
+ModelChoice = Annotated[
+    str, Path(description="A model's number or name.", min_length=1, max_length=_MOST_NAME, examples=["1"])
+]
+
+
+def router(desk: Desk) -> APIRouter:
+    """The routes."""
+    routes = APIRouter()
+    uploads = Uploads(desk)
+    settings = desk.settings
+
+    def payer() -> Payer:
+        found = uploads.writes.payer
+        if found is None:
+            raise KeyNeeded(
+                "this API pays for nobody", remedy="Pay with a wallet: the page does it, and the client library."
+            )
+        return found
+
+    async def holder(request: Request, bearer: Bearer, key: Key) -> Holder:
+        token = key if key is not None else bearer.credentials if bearer is not None else None
+        return await payer().holder(token, client_of(request.scope, settings.api_proxies))
+
+    @routes.put("/v1/requests/wish", status_code=204, tags=["requests"], responses=problems(409, 422, 429, 503))
+    async def wish(body: schemas.Wish) -> Response:
+        """Say which provider shall compute a picture, before the request is made: the first wish has it for an hour."""
+        if not is_address(body.requester):
+            raise Problem(422, "bad-address", "Not an address", "requester is 0x and 40 hex digits")
+        await _check_provider(desk, body.provider)
+        await uploads.writes.wishes.leave(body.requester, _cid(body.image_cid), body.provider)
+        return Response(status_code=204)
+
+    @routes.post(
+        "/v1/requests",
+        status_code=202,
+        tags=["requests"],
+        response_model=schemas.Asked,
+        responses=problems(401, 402, 404, 409, 413, 422, 429, 502, 503, 504),
+    )
+    async def ask(body: schemas.Question, payee: Annotated[Holder, Depends(holder)], once: Once = None) -> Response:
+        """Have the gateway ask a model about a picture that is pinned already. Back when the request is on-chain."""
+        model = await choose(desk, str(body.model))
+        image = _cid(body.image_cid)
+        provider = body.provider or ""
+        if provider:
+            await _check_provider(desk, provider)
+        if once is None:
+            await payer().affordable(payee, model.on_chain.model_id)
+        # A picture that nobody can read would cost the network's fee, and be refunded at best.
+        data = await desk.open.file(image, limit=settings.image_max_bytes, timeout=OPEN_SECONDS)
+        await uploads.writes.inspector.inspect(data)
+        paid = await payer().ask(payee, model.on_chain.model_id, image, provider=provider, idempotency=once)
+        document = {
+            "id": _hex(paid.request_id),
+            "transaction": _hex(paid.transaction_hash),
+            "payment": str(paid.payment),
+            "model": paid.model_id,
+            "image_cid": paid.image_cid.text,
+        }
+        return _accepted(document, f"/v1/requests/{_hex(paid.request_id)}")
+
+    @routes.post(
+        "/requestPrediction/{model}",
+        status_code=202,
+        tags=["in two lines"],
+        response_model=schemas.PredictionAsked,
+        responses=problems(400, 401, 402, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504),
+        openapi_extra=PICTURE_BODY,
+    )
+    async def request_prediction(
+        request: Request, model: ModelChoice, payee: Annotated[Holder, Depends(holder)], once: Once = None
+    ) -> Response:
+        """Upload a picture and have the gateway ask about it: `curl -X POST -F image=@kitten.jpg ...`."""
+        chosen = await choose(desk, model)
+        # Whoever cannot be paid for need not send a picture, and nothing is pinned for nothing.
+        if once is None:  # else it may have been paid for already
+            await payer().affordable(payee, chosen.on_chain.model_id)
+        async with uploads.turn(request):
+            picture = await uploads.picture(request)
+            image = await uploads.pin(request, picture)
+        paid = await payer().ask(payee, chosen.on_chain.model_id, image, idempotency=once)
+        where = _address(desk, f"/readPrediction/{_hex(paid.request_id)}")
+        document = {
+            "request_id": _hex(paid.request_id),
+            "status_url": where,
+            "payment": str(paid.payment),
+            "image_cid": paid.image_cid.text,
+        }
+        return _accepted(document, where)
+
+    async def read_prediction(request: Request, request_id: RequestId) -> Response:
+        """Where a request stands, and its predictions once it is answered: `curl -X POST ...`."""
+        wanted = identifier(request_id)
+        found = await desk.book.find(wanted)
+        if found is None:
+            ours = uploads.writes.payer
+            paid = await ours.paid(wanted) if ours is not None else None
+            if paid is None:
+                raise unknown_request()
+            return _pending(_unseen(desk, paid))
+        view = found.view
+        document = _summary(desk, view)
+        if not settled(view):
+            return _pending(document)
+        if view.row.status is RequestStatus.FULFILLED and view.row.result_cid is not None:
+            data = await desk.results.file(view.row.result_cid, limit=RESULT_BYTES, timeout=settings.fetch_timeout)
+            document |= _predicted(desk, document, read_result(data))
+        return unless_known(request.scope, ready(as_json(document), cache=SETTLED))
+
+    for method in ("GET", "POST"):
+        routes.add_api_route(
+            "/readPrediction/{request_id}",
+            read_prediction,
+            methods=[method],
+            operation_id=f"{method.lower()}_prediction",
+            tags=["in two lines"],
+            response_model=schemas.Predictions,
+            responses={
+                202: {"model": schemas.Predictions, "description": "Not answered yet; predictions are null."},
+                **problems(404, 422, 429, 502, 503, 504),
+            },
+        )
+    return routes
+
+
+async def choose(desk: Desk, choice: str) -> KnownModel:
+    """The model of that number or name. Anyone may publish a model of any name, so a name counts when one active model
+    alone bears it, or the deployment's own does. Raises Problem 404 and 409.
+    """
+    if choice.isascii() and choice.isdigit():
+        return await desk.registry.model(int(choice) if len(choice) < 20 else 0)
+    bearers = [
+        known
+        for known in await desk.registry.models()
+        if known.on_chain.active and known.manifest is not None and known.manifest.name == choice
+    ]
+    own = [known for known in bearers if known.on_chain.model_id == desk.settings.default_model]
+    if own or len(bearers) == 1:
+        return (own or bearers)[0]
+    if bearers:
+        numbers = ", ".join(str(known.on_chain.model_id) for known in bearers[:_SHOWN])
+        raise Problem(
+            409,
+            "ambiguous-model",
+            "Several models bear this name",
+            "more than one active model bears this name",
+            remedy=f"Choose by number the one whose publisher you trust: {numbers}.",
+        )
+    raise Problem(
+        404,
+        "unknown-model",
+        "No such model",
+        "no active model bears this name",
+        remedy="See /v1/models for those that there are.",
+    )
+
+
+async def _check_provider(desk: Desk, provider: str) -> None:
+    known = await desk.world.reads.providers()
+    if provider not in {name for one in known for name in (one.node_id, one.name)}:
+        raise Problem(
+            422,
+            "unknown-provider",
+            "No such provider",
+            "the oracle has seen no provider of this id or name",
+            remedy="See /v1/providers, or leave the choice to the oracle.",
+        )
+
+
+def _cid(text: str) -> Cid:
+    try:
+        return Cid.parse(text)
+    except ValueError as error:
+        raise Problem(
+            422,
+            "bad-cid",
+            "Not a CID",
+            "image_cid is no CID of version 0 or 1 with sha2-256",
+            remedy="Upload the picture with POST /v1/images; it answers with the CID.",
+        ) from error
+
+
+def _summary(desk: Desk, view: RequestView) -> dict[str, Any]:
+    row = view.row
+    failure = None
+    if row.failure is not FailureReason.NONE:
+        failure = {"reason": row.failure.name.lower(), "text": row.failure.text}
+    known = desk.registry.at_hand(row.request.model_id)
+    return {
+        "request_id": _hex(row.request_id),
+        "status": row.status.value,
+        "model": known.name if known is not None else f"model {row.request.model_id}",
+        "predictions": None,
+        "failure": failure,
+        "result_cid": None if row.result_cid is None else row.result_cid.text,
+        "links": _links(desk, row.request_id),
+    }
+
+
+def _unseen(desk: Desk, paid: Paid) -> dict[str, Any]:
+    """A request of ours that the oracle has not read from the chain yet."""
+    known = desk.registry.at_hand(paid.model_id)
+    return {
+        "request_id": _hex(paid.request_id),
+        "status": RequestStatus.SEEN.value,
+        "model": known.name if known is not None else f"model {paid.model_id}",
+        "predictions": None,
+        "failure": None,
+        "result_cid": None,
+        "links": _links(desk, paid.request_id),
+    }
+
+
+def _links(desk: Desk, request_id: bytes) -> dict[str, str]:
+    path = f"/v1/requests/{_hex(request_id)}"
+    return {"request": _address(desk, path), "events": _address(desk, f"{path}/events")}
+
+
+def _predicted(desk: Desk, summary: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result document adds to a summary."""
+    if "labels" in document:
+        predictions = [{"label": one["label"], "probability": one["probability"]} for one in document["labels"]]
+    else:
+        predictions = [
+            {"label": one["label"], "score": one["score"], "box": one["bbox"], "area": one["area"]}
+            for one in document["segments"]
+        ]
+    result = f"/v1/results/{summary['request_id']}"
+    links = {**summary["links"], "result": _address(desk, result)}
+    links |= {name: _address(desk, f"{result}/{name}.png") for name in document.get("files", {})}
+    return {"predictions": predictions, "links": links}
+
+
+def _address(desk: Desk, path: str) -> str:
+    """A path as its user reaches it, as far as that is known."""
+    return f"{desk.settings.api_url or ''}{path}"
+
+
+def _accepted(document: dict[str, Any], location: str) -> Response:
+    headers = {"Content-Type": JSON, "Location": location, "Cache-Control": "no-store"}
+    return Ready(as_json(document), headers, 202)
+
+
+def _pending(document: dict[str, Any]) -> Response:
+    headers = {"Content-Type": JSON, "Cache-Control": NO_CACHE, "Retry-After": "1"}
+    return Ready(as_json(document), headers, 202)
+
+
+def _hex(value: bytes) -> str:
+    return "0x" + value.hex()
+
+
+__all__ = ["choose", "router"]
