@@ -43,7 +43,6 @@ READING = (
     routes_figures.router,
     routes_ipfs.router,
 )
-WRITING = (routes_uploads.router, routes_asking.router)
 BODIES = {
     "/v1/weights": routes_uploads.WEIGHTS_BYTES,
     "/v1/manifests": routes_uploads.MANIFEST_BYTES,
@@ -77,8 +76,11 @@ def create_app(world: World, settings: Settings) -> FastAPI:
     )
     app.state.desk = desk
     problems.install(app)
-    for make_routes in (*READING, *WRITING):
-        app.include_router(make_routes(desk))
+    for read in READING:
+        app.include_router(read(desk))
+    uploads = routes_uploads.Uploads(desk)
+    app.include_router(routes_uploads.router(uploads))
+    app.include_router(routes_asking.router(desk, uploads))
     pages.add_docs(app)
     app.router.default = pages.Pages(settings.page_dir, settings.page_rpc_url)
     # The last one added is the outermost.

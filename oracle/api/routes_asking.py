@@ -46,25 +46,36 @@ ModelChoice = Annotated[
 ]
 
 
-def router(desk: Desk) -> APIRouter:
+def payer_of(desk: Desk) -> Payer:
+    """Who pays here. Raises KeyNeeded where nobody does."""
+    if desk.world.writes is None or desk.world.writes.payer is None:
+        raise KeyNeeded(
+            "this API pays for nobody", remedy="Pay with a wallet: the page does it, and the client library."
+        )
+    return desk.world.writes.payer
+
+
+async def holder(request: Request, bearer: Bearer, key: Key) -> Holder:
+    """On whose account it is asked. Raises KeyNeeded."""
+    desk: Desk = request.app.state.desk
+    token = key if key is not None else bearer.credentials if bearer is not None else None
+    return await payer_of(desk).holder(token, client_of(request.scope, desk.settings.api_proxies))
+
+
+Payee = Annotated[Holder, Depends(holder)]
+
+
+def router(desk: Desk, uploads: Uploads) -> APIRouter:
     """The routes."""
     routes = APIRouter()
-    uploads = Uploads(desk)
     settings = desk.settings
 
     def payer() -> Payer:
-        found = uploads.writes.payer
-        if found is None:
-            raise KeyNeeded(
-                "this API pays for nobody", remedy="Pay with a wallet: the page does it, and the client library."
-            )
-        return found
+        return payer_of(desk)
 
-    async def holder(request: Request, bearer: Bearer, key: Key) -> Holder:
-        token = key if key is not None else bearer.credentials if bearer is not None else None
-        return await payer().holder(token, client_of(request.scope, settings.api_proxies))
-
-    @routes.put("/v1/requests/wish", status_code=204, tags=["requests"], responses=problems(409, 422, 429, 503))
+    @routes.put(
+        "/v1/requests/wish", status_code=204, tags=["requests"], responses=problems(408, 409, 413, 422, 429, 503)
+    )
     async def wish(body: schemas.Wish) -> Response:
         """Say which provider shall compute a picture, before the request is made: the first wish has it for an hour."""
         if not is_address(body.requester):
@@ -78,9 +89,9 @@ def router(desk: Desk) -> APIRouter:
         status_code=202,
         tags=["requests"],
         response_model=schemas.Asked,
-        responses=problems(401, 402, 404, 409, 413, 422, 429, 502, 503, 504),
+        responses=problems(401, 402, 404, 408, 409, 413, 422, 429, 502, 503, 504),
     )
-    async def ask(body: schemas.Question, payee: Annotated[Holder, Depends(holder)], once: Once = None) -> Response:
+    async def ask(body: schemas.Question, payee: Payee, once: Once = None) -> Response:
         """Have the gateway ask a model about a picture that is pinned already. Back when the request is on-chain."""
         model = await choose(desk, str(body.model))
         image = _cid(body.image_cid)
@@ -110,9 +121,7 @@ def router(desk: Desk) -> APIRouter:
         responses=problems(400, 401, 402, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504),
         openapi_extra=PICTURE_BODY,
     )
-    async def request_prediction(
-        request: Request, model: ModelChoice, payee: Annotated[Holder, Depends(holder)], once: Once = None
-    ) -> Response:
+    async def request_prediction(request: Request, model: ModelChoice, payee: Payee, once: Once = None) -> Response:
         """Upload a picture and have the gateway ask about it: `curl -X POST -F image=@kitten.jpg ...`."""
         chosen = await choose(desk, model)
         # Whoever cannot be paid for need not send a picture, and nothing is pinned for nothing.

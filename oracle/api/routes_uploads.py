@@ -177,10 +177,9 @@ class Uploads:
             ) from error
 
 
-def router(desk: Desk) -> APIRouter:
+def router(uploads: Uploads) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v1", tags=["uploads"])
-    uploads = Uploads(desk)
 
     @routes.post(
         "/images",
