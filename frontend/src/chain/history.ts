@@ -419,7 +419,7 @@ class LogReader {
       try {
         return await this.client.request({ method, params });
       } catch (error) {
-        if (tries >= TRIES) throw error;
+        if (tries >= TRIES || isHopeless(error)) throw error;
         await this.sleep(250 * 2 ** tries);
       }
     }
@@ -443,6 +443,14 @@ class LogReader {
     this.calm = 0;
     this.patience = Math.min(this.patience * 2, 1_024);
   }
+}
+
+/** There is nobody to ask. */
+function isHopeless(error: unknown): boolean {
+  for (let at = error as Error | undefined, depth = 0; at && depth < 6; at = at.cause as Error | undefined, depth += 1) {
+    if (at.name === "NoRpc") return true;
+  }
+  return false;
 }
 
 /** Nobody answered: a shorter range would not help. */
@@ -518,9 +526,10 @@ async function keep(store: HistoryStore, key: string, kept: Kept): Promise<void>
   }
 }
 
-/** IndexedDB where there is one. */
-export function browserStore(): HistoryStore | null {
-  if (typeof indexedDB === "undefined") return null;
+const memory = new Map<string, string>();
+
+/** IndexedDB where there is one that works, and this page's memory. */
+export function browserStore(): HistoryStore {
   const open = (): Promise<IDBDatabase> =>
     new Promise((resolve, reject) => {
       const opening = indexedDB.open("sibyl", 1);
@@ -542,8 +551,14 @@ export function browserStore(): HistoryStore | null {
     }
   };
   return {
-    read: async (key) => ((await run("readonly", (table) => table.get(key))) as string | undefined) ?? null,
+    read: async (key) => {
+      const kept = memory.get(key);
+      if (kept !== undefined || typeof indexedDB === "undefined") return kept ?? null;
+      return ((await run("readonly", (table) => table.get(key))) as string | undefined) ?? null;
+    },
     write: async (key, value) => {
+      memory.set(key, value);
+      if (typeof indexedDB === "undefined") return;
       await run("readwrite", (table) => table.put(value, key));
     },
   };

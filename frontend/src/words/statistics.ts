@@ -1,7 +1,7 @@
 export const en = {
   lead: "How long answers take, and what that depends on. Measured by this oracle from its own requests.",
   range: "Time span",
-  ranges: { hour: "1 h", day: "24 h", week: "7 days", all: "All" },
+  ranges: { hour: "1 h", day: "24 h", week: "7 days", year: "1 year" },
   csv: "CSV",
   csvHint: "Every measured request as comma separated values",
   tiles: {
@@ -57,7 +57,7 @@ export const en = {
     title: "No request in this time span",
     text: "Each answered request becomes a mark here: its picture's size, and the time it took.",
     action: "Ask about a picture",
-    all: "Show all time",
+    year: "Show the whole year",
   },
   live: "Live, every 5 seconds",
   stale: (age: string) => `The API does not answer. These numbers are from ${age}.`,
@@ -66,7 +66,7 @@ export const en = {
 export const de: typeof en = {
   lead: "Wie lange Antworten dauern und wovon das abhängt. Gemessen von diesem Orakel an den eigenen Anfragen.",
   range: "Zeitraum",
-  ranges: { hour: "1 h", day: "24 h", week: "7 Tage", all: "Alles" },
+  ranges: { hour: "1 h", day: "24 h", week: "7 Tage", year: "1 Jahr" },
   csv: "CSV",
   csvHint: "Jede gemessene Anfrage als CSV-Datei",
   tiles: {
@@ -122,7 +122,7 @@ export const de: typeof en = {
     title: "Keine Anfrage in diesem Zeitraum",
     text: "Jede beantwortete Anfrage wird hier ein Zeichen: die Größe ihres Bilds und die Zeit, die sie brauchte.",
     action: "Zu einem Bild fragen",
-    all: "Alle Zeiten zeigen",
+    year: "Das ganze Jahr zeigen",
   },
   live: "Laufend, alle 5 Sekunden",
   stale: (age) => `Die API antwortet nicht. Diese Zahlen sind von ${age}.`,

@@ -18,7 +18,7 @@ import { Scatter } from "./charts/scatter";
 import "./statistics.css";
 
 const REFRESH_MS = 5_000;
-const RANGES = { hour: 3_600, day: 86_400, week: 604_800, all: 315_360_000 };
+const RANGES = { hour: 3_600, day: 86_400, week: 604_800, year: 366 * 86_400 };
 type Range = keyof typeof RANGES;
 const MOST_BARS = 48;
 const MOST_ROWS = 200;
@@ -92,12 +92,12 @@ export default function StatisticsPage() {
               title={said.empty.title}
               icon="clock"
               action={
-                range === "all" ? (
+                range === "year" ? (
                   <a className="button button-primary" href={href({ page: "ask" })}>
                     {said.empty.action}
                   </a>
                 ) : (
-                  <Button onClick={() => setRange("all")}>{said.empty.all}</Button>
+                  <Button onClick={() => setRange("year")}>{said.empty.year}</Button>
                 )
               }
             >

@@ -1,0 +1,122 @@
+import { formatUnits } from "viem";
+
+import type { HistoryEntry } from "../../chain/history";
+import type { Language, Words } from "../../words";
+import { answerText } from "./answer";
+import { toCsv } from "./csv";
+import type { ModelFacts, Token } from "./models";
+
+/** A request as the page shows it. */
+export interface Row {
+  entry: HistoryEntry;
+  model: ModelFacts;
+  modelName: string;
+  answer: string;
+  /** Its deadline has passed and its money can be taken back. */
+  due: boolean;
+}
+
+export const GROUPS = ["waiting", "answered", "returned"] as const;
+export type Group = (typeof GROUPS)[number];
+
+export interface Filter {
+  group: Group | "";
+  model: number | null;
+  search: string;
+}
+
+export function toRow(
+  entry: HistoryEntry,
+  model: ModelFacts,
+  now: number,
+  words: Words["history"],
+  language: Language,
+): Row {
+  return {
+    entry,
+    model,
+    modelName: model.name || words.modelNumber(model.id),
+    answer: answerText(entry.answer, model.labels, words, language),
+    due: entry.status === "pending" && entry.deadline < now,
+  };
+}
+
+export function groupOf(entry: HistoryEntry): Group {
+  if (entry.status === "pending") return "waiting";
+  return entry.status === "fulfilled" || entry.status === "callback_failed" ? "answered" : "returned";
+}
+
+/** Rows in this group, of this model, in which every word of the search occurs. */
+export function filtered(rows: readonly Row[], filter: Filter): Row[] {
+  const wanted = filter.search.toLowerCase().split(/\s+/).filter(Boolean);
+  return rows.filter((row) => {
+    if (filter.group && groupOf(row.entry) !== filter.group) return false;
+    if (filter.model !== null && row.entry.model !== filter.model) return false;
+    if (wanted.length === 0) return true;
+    const { id, imageCid, resultCid, transaction, settledTransaction } = row.entry;
+    const text = [id, imageCid, resultCid, transaction, settledTransaction, row.modelName, row.answer]
+      .join("\n")
+      .toLowerCase();
+    return wanted.every((word) => text.includes(word));
+  });
+}
+
+export interface Sum {
+  token: Token;
+  paid: bigint;
+  returned: bigint;
+}
+
+/** What was paid and what came back, for each token; the coin of the chain first. */
+export function sums(rows: readonly Row[]): Sum[] {
+  const found = new Map<string, Sum>();
+  for (const { entry, model } of rows) {
+    const sum = found.get(model.token.address) ?? { token: model.token, paid: 0n, returned: 0n };
+    sum.paid += entry.payment;
+    sum.returned += entry.refunded;
+    found.set(model.token.address, sum);
+  }
+  return [...found.values()].sort((a, b) => a.token.address.localeCompare(b.token.address));
+}
+
+const COLUMNS = [
+  "request_id",
+  "asked_at",
+  "block",
+  "transaction",
+  "model",
+  "model_name",
+  "image_cid",
+  "status",
+  "answer",
+  "result_cid",
+  "failure",
+  "paid",
+  "paid_back",
+  "currency",
+  "settled_block",
+  "settled_transaction",
+];
+
+/** The rows for a spreadsheet; amounts in whole units of their currency, exactly. */
+export function rowsToCsv(rows: readonly Row[]): string {
+  const lines = rows.map(({ entry, model, modelName, answer }) => [
+    entry.id,
+    entry.at === null ? "" : new Date(entry.at * 1000).toISOString(),
+    String(entry.block),
+    entry.transaction,
+    String(entry.model),
+    modelName,
+    entry.imageCid,
+    entry.status,
+    answer,
+    entry.resultCid ?? "",
+    entry.failure ?? "",
+    formatUnits(entry.payment, model.token.decimals),
+    formatUnits(entry.refunded, model.token.decimals),
+    model.token.symbol,
+    entry.settledBlock === null ? "" : String(entry.settledBlock),
+    entry.settledTransaction ?? "",
+  ]);
+  return toCsv([COLUMNS, ...lines]);
+}
