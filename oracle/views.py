@@ -11,10 +11,15 @@ from oracle.ports import RequestRow
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where a request stands on the chain; pages go from the newest to the oldest."""
+    """Where a request stands on the chain; pages go from the newest to the oldest.
+
+    After a reorganisation an orphaned request and another one can share a block's number and a log's index, so the id
+    belongs to it.
+    """
 
     block: int
     log_index: int
+    request_id: bytes
 
 
 @dataclass(frozen=True, slots=True)

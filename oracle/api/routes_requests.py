@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import struct
 from typing import Annotated
 
 from eth_utils.address import is_address, to_checksum_address
@@ -21,6 +21,8 @@ from oracle.views import Place
 RequestId = Annotated[
     str, Path(description="The request's id: 0x and 64 hex digits.", examples=["0x" + "5c" * 32], max_length=70)
 ]
+
+_PLACE = struct.Struct(">QQ32s")
 
 
 def router(desk: Desk) -> APIRouter:
@@ -74,18 +76,16 @@ def router(desk: Desk) -> APIRouter:
 
 def write_cursor(place: Place) -> str:
     """A place as opaque text."""
-    return base64.urlsafe_b64encode(f"{place.block}.{place.log_index}".encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_PLACE.pack(place.block, place.log_index, place.request_id)).decode()
 
 
 def read_cursor(text: str) -> Place:
     """The place in a cursor. Raises Problem 422."""
     try:
-        plain = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
-        block, _, index = plain.partition(".")
-        place = Place(int(block), int(index))
-        if 0 <= place.block < 2**63 and 0 <= place.log_index < 2**63 and write_cursor(place) == text:
+        place = Place(*_PLACE.unpack(base64.b64decode(text, altchars=b"-_", validate=True)))
+        if place.block < 2**63 and place.log_index < 2**63 and write_cursor(place) == text:
             return place
-    except (ValueError, binascii.Error):
+    except (ValueError, struct.error):
         pass
     raise Problem(
         422, "bad-cursor", "Not a cursor", "this is no cursor of an earlier page", remedy="Leave it out to begin anew."

@@ -58,7 +58,8 @@ def page(
     limit: int,
 ) -> RequestPage:
     """Requests newest first, of an account, a model, in a status, beyond a place."""
-    query = queries.REQUEST.order_by(requests.c.block.desc(), requests.c.log_index.desc()).limit(limit + 1)
+    place = (requests.c.block, requests.c.log_index, requests.c.request_id)
+    query = queries.REQUEST.order_by(*(column.desc() for column in place)).limit(limit + 1)
     if account is not None:
         query = query.where(requests.c.requester == account)
     if model is not None:
@@ -66,7 +67,8 @@ def page(
     if status is not None:
         query = query.where(requests.c.status == status)
     if after is not None:
-        query = query.where(tuple_(requests.c.block, requests.c.log_index) < tuple_(after.block, after.log_index))
+        beyond = tuple_(after.block, after.log_index, after.request_id, types=[column.type for column in place])
+        query = query.where(tuple_(*place) < beyond)
     found = _views(connection, query)
     return RequestPage(tuple(found[:limit]), found[limit - 1].place if len(found) > limit else None)
 
@@ -159,7 +161,7 @@ def _views(connection: Connection, query: Select[Any]) -> list[RequestView]:
     return [
         RequestView(
             row=queries.row_of(record, None),
-            place=Place(record.block, record.log_index),
+            place=Place(record.block, record.log_index, record.request_id),
             asked_in=record.transaction_hash,
             provider_name=names.get(record.provider, ""),
             moves=tuple(history[record.request_id]),
