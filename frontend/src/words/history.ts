@@ -2,7 +2,7 @@ export const en = {
   lead: "Every request of an account, read from the chain itself: a new browser shows the same.",
   connect: {
     title: "Whose history?",
-    text: "Connect your wallet at the top, or look at any account by its address. Reading needs no key.",
+    text: "Connect your wallet, or look at any account by its address. Reading needs no key.",
   },
   account: "Account",
   address: "Address",
@@ -73,26 +73,13 @@ export const en = {
     done: "Withdrawn to your account.",
     error: "The balance could not be read.",
   },
-  transaction: {
-    simulating: "Checking with the contract",
-    signing: "Waiting for your wallet",
-    mining: "Waiting for a block",
-    slow: "Waiting behind an older transaction of yours that this network does not know. Clear the account's activity in the wallet.",
-    repriced: "Sped up; following the new transaction",
-    lost: "No node knows this transaction at the moment. It may still be mined.",
-    done: (block: string) => `Mined in block ${block}`,
-    cancelled: "You cancelled it in the wallet. Nothing changed.",
-    replaced: "Another transaction took its place. Nothing changed here.",
-    hash: "transaction",
-    stop: "Stop waiting",
-  },
 };
 
 export const de: typeof en = {
   lead: "Jede Anfrage eines Kontos, von der Chain selbst gelesen: ein neuer Browser zeigt dasselbe.",
   connect: {
     title: "Wessen Verlauf?",
-    text: "Verbinde oben deine Wallet, oder sieh dir irgendein Konto nach Adresse an. Lesen braucht keinen Schlüssel.",
+    text: "Verbinde deine Wallet, oder sieh dir irgendein Konto nach Adresse an. Lesen braucht keinen Schlüssel.",
   },
   account: "Konto",
   address: "Adresse",
@@ -162,18 +149,5 @@ export const de: typeof en = {
     withdraw: (amount) => `${amount} abheben`,
     done: "Auf dein Konto abgehoben.",
     error: "Das Guthaben war nicht zu lesen.",
-  },
-  transaction: {
-    simulating: "Wird am Vertrag geprüft",
-    signing: "Warten auf deine Wallet",
-    mining: "Warten auf einen Block",
-    slow: "Wartet hinter einer älteren Transaktion, die dieses Netz nicht kennt. Lösche die Aktivität des Kontos in der Wallet.",
-    repriced: "Beschleunigt; die neue Transaktion wird verfolgt",
-    lost: "Gerade kennt kein Knoten diese Transaktion. Sie kann noch in einen Block kommen.",
-    done: (block) => `In Block ${block}`,
-    cancelled: "In der Wallet zurückgezogen. Nichts wurde geändert.",
-    replaced: "Eine andere Transaktion kam an ihre Stelle. Hier wurde nichts geändert.",
-    hash: "Transaktion",
-    stop: "Nicht länger warten",
   },
 };

@@ -6,10 +6,10 @@ import { coordinatorAbi } from "../../chain/abi";
 import { calls, useTransaction } from "../../chain/actions";
 import { publicClient } from "../../chain/client";
 import { Button, Money, Panel } from "../../parts";
+import { TransactionLine } from "../../wallet/transaction-line";
 import { useWords } from "../../words";
 import { amount } from "../../words/format";
 import type { Token } from "./models";
-import { TransactionLine } from "./transaction-line";
 
 /** What the account has at the contract, and a way to take it; nothing where there is nothing. */
 export function Balances({ account, tokens }: { account: Address; tokens: readonly Token[] }) {

@@ -1,7 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { type SyntheticEvent, useMemo, useState, useSyncExternalStore } from "react";
 import { type Address, getAddress, isAddress } from "viem";
-import { useConnection } from "wagmi";
 
 import { useConfig } from "../../api/config";
 import type { RequestStatus } from "../../api/types";
@@ -26,13 +25,14 @@ import {
   useNow,
 } from "../../parts";
 import { href } from "../../router";
+import { useWallet } from "../../wallet/use-wallet";
 import { useLanguage, useWords } from "../../words";
 import { Balances } from "./balance";
 import { download } from "./csv";
+import { linkOf } from "./links";
 import { ether, useModels } from "./models";
 import { type Filter, filtered, GROUPS, type Group, type Row, rowsToCsv, sums, toRow } from "./rows";
 import { Thumbnail } from "./thumbnail";
-import { linkOf } from "./transaction-line";
 import { useHistory } from "./use-history";
 
 import "./history.css";
@@ -43,7 +43,7 @@ const NO_FILTER: Filter = { group: "", model: null, search: "" };
 export default function HistoryPage() {
   const words = useWords();
   const said = words.history;
-  const { address } = useConnection();
+  const { address, returning, connect } = useWallet();
   const named = useNamedAccount();
   const own = address ? getAddress(address) : null;
   const account = named ?? own;
@@ -58,9 +58,16 @@ export default function HistoryPage() {
       </header>
       {account ? (
         <Requests key={account} account={account} isOwn={account === own} />
+      ) : returning ? (
+        <Loading />
       ) : (
         <Panel title={said.connect.title}>
           <p>{said.connect.text}</p>
+          <div>
+            <Button kind="primary" icon="wallet" onClick={connect}>
+              {words.wallet.connect}
+            </Button>
+          </div>
           <AccountField />
         </Panel>
       )}
@@ -375,7 +382,7 @@ function Entry({ row, stage }: { row: Row; stage: RequestStatus | undefined }) {
   const { entry, model } = row;
   const standing = row.due ? "due" : entry.status;
   const reason = entry.failure ? said.failures[entry.failure] : "";
-  const transaction = said.transaction.hash;
+  const transaction = useWords().wallet.transaction.hash;
   return (
     <li className="history-entry">
       <a className="history-main" href={href({ page: "request", id: entry.id })} aria-label={said.open(entry.id.slice(0, 10))}>
