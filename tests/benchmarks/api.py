@@ -1,9 +1,10 @@
 """``make bench-api``: requests a second of the API beside LitServe and BentoML, and how slow its reads get.
 
 All serve the JSON of one request of many, chosen by its id, from one worker process each, to the same load generator,
-in rounds that take turns. Ours reads the oracle's database and does all that it does for a user; theirs have the
-documents in memory, and are asked both ways: by their own API (which hands over to a worker: that is what they are
-for) and by a plain route on their server, whichever is faster. Then reads of every kind come to ours at 100 a second.
+in rounds that take turns. Ours reads the oracle's database, into which a block is written every two seconds, and does
+all that it does for a user. Theirs have the documents in memory, and are asked both ways: by their own API (which hands
+over to a worker: that is what they are for) and by a plain route on their server, whichever is faster. Then reads of
+every kind come to ours at 100 a second.
 """
 
 from __future__ import annotations
@@ -201,7 +202,9 @@ def read_routes(made: World) -> tuple[str, ...]:
     )
 
 
-async def main(requests: int, rounds: int, seconds: float, *, without_ours: bool) -> dict[str, float]:
+async def main(
+    requests: int, rounds: int, seconds: float, *, block_seconds: float, without_ours: bool
+) -> dict[str, float]:
     async with AsyncExitStack() as stack:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sibyl-bench-")))
         load = Load()
@@ -212,7 +215,7 @@ async def main(requests: int, rounds: int, seconds: float, *, without_ours: bool
         else:
             note(f"a chain, and a database of {requests} requests")
             (logs / "state").mkdir()
-            made = await stack.enter_async_context(world(logs / "state", requests))
+            made = await stack.enter_async_context(world(logs / "state", requests, block_seconds))
             port = free_port()
             await start_ours(stack, made, logs, port)
             documents = {one: await read(port, f"/v1/requests/{one}") for one in made.requests}
@@ -280,11 +283,15 @@ if __name__ == "__main__":
     parser.add_argument("--requests", type=int, default=3000, help="in the database, and asked for")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--block-seconds", type=float, default=2.0, help="between two writes to the database")
     parser.add_argument("--without-ours", action="store_true", help="the other servers alone")
     chosen = parser.parse_args()
     note(machine())
     note(versions("fastapi", "starlette", "uvicorn", "uvloop", "httptools"))
     note(f"beside: {peer_versions()}")
-    print(
-        json.dumps(asyncio.run(main(chosen.requests, chosen.rounds, chosen.seconds, without_ours=chosen.without_ours)))
+    work = main(
+        *(chosen.requests, chosen.rounds, chosen.seconds),
+        block_seconds=chosen.block_seconds,
+        without_ours=chosen.without_ours,
     )
+    print(json.dumps(asyncio.run(work)))

@@ -5,6 +5,7 @@ The database is made through the store's own methods, each request through its w
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
@@ -67,8 +68,11 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, requests: int) -> AsyncIterator[World]:
-    """A chain, a content node and a database of so many requests, for as long as it is entered."""
+async def world(folder: Path, requests: int, block_seconds: float) -> AsyncIterator[World]:
+    """A chain, a content node and a database of so many requests, for as long as it is entered.
+
+    An oracle at work writes a block down every ``block_seconds``.
+    """
     async with AsyncExitStack() as stack:
         anvil = await stack.enter_async_context(Anvil())
         ipfs = DevnetIpfs(folder / "ipfs")
@@ -105,9 +109,30 @@ async def world(folder: Path, requests: int) -> AsyncIterator[World]:
             accounts=[str(account.address) for account in anvil.accounts[2:6]],
             content=content,
         )
+        following = asyncio.create_task(follow(folder / "oracle.sqlite3", 2 * requests, block_seconds))
+        stack.push_async_callback(stop, following)
         accounts = tuple(str(account.address) for account in anvil.accounts[2:6])
         pinned = tuple(cid_of(data).text for data in pictures)
         yield World(folder, tuple("0x" + one.hex() for one in made), accounts, pinned, "0x" + made[0].hex())
+
+
+async def follow(path: Path, height: int, seconds: float) -> None:
+    """An oracle at work, for ever: every so often it writes down that a block was scanned."""
+    store = SqliteRequestStore(path)
+    try:
+        while True:
+            await asyncio.sleep(seconds)
+            height += 1
+            block = _block(height, time.time())
+            await store.commit_scan([], [block], block)
+    finally:
+        await store.close()
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """End a task."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def fill(
