@@ -27,6 +27,8 @@ export interface Progress {
   /** The wallet has sent it; keep what is needed to follow it from another tab. */
   sent(watched: Watched): void;
   note(note: Note): void;
+  /** The wallet has sent it after all, when nobody waited any more. */
+  late?(watched: Watched): void;
 }
 
 export type Done =
@@ -64,19 +66,23 @@ export async function transact(actor: Actor, call: Call, progress: Progress, sig
   signal.throwIfAborted();
   progress.step("signing");
   const wallet = await walletOf(actor);
-  const hash = await unlessAborted(
-    writeContract(wallet, {
-      address: call.address,
-      abi: call.abi,
-      functionName: call.functionName,
-      args: call.args,
-      account,
-      value,
-      chain: wallet.chain,
-    }),
-    signal,
+  const watch = (hash: Hash): Watched => ({ hash, account, to: call.address, data, value, nonce, since });
+  const asked = writeContract(wallet, {
+    address: call.address,
+    abi: call.abi,
+    functionName: call.functionName,
+    args: call.args,
+    account,
+    value,
+    chain: wallet.chain,
+  });
+  asked.then(
+    (hash) => {
+      if (signal.aborted) progress.late?.(watch(hash));
+    },
+    () => undefined,
   );
-  const watched: Watched = { hash, account, to: call.address, data, value, nonce, since };
+  const watched = watch(await unlessAborted(asked, signal));
   progress.sent(watched);
   progress.step("mining");
   return followed(client, watched, progress, signal);
