@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from oracle import cli_api, cli_models, cli_money, render
+from oracle import cli_api, cli_keys, cli_models, cli_money, render
 from oracle.console import AsJson, DataDir, RequestId, complain, fail, identifier, note, run
 from oracle.errors import SibylError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 train_app = typer.Typer(help="Train the models that ship with Sibyl.", no_args_is_help=True)
 app.add_typer(cli_models.app, name="models")
 app.add_typer(train_app, name="train")
+app.add_typer(cli_keys.app, name="keys")
 
 
 class BackendKind(StrEnum):

@@ -26,6 +26,8 @@ from oracle.manifests import read_manifest
 from oracle.settings import DEPLOYMENT_FILE, Settings, load_local_settings, local_environment, read_deployment
 
 OWNER, OPERATOR, PUBLISHER, REQUESTER = range(4)  # development accounts
+GATEWAY = 9  # the one that pays for the API's users
+PREPAID = 10**18  # wei that it has for them, at least half of it at each start
 PRICE = 10**14  # wei a prediction of the built-in model
 PROVIDER_IMAGES = Path(__file__).resolve().parents[2] / "provider_images"
 SHIPPED = ("mnist", "mask_rcnn")  # folders of the models whose weights are in the checkout; the first is the default
@@ -261,6 +263,7 @@ async def _deploy(
         if "digit_reader" not in known:
             owner = AccountSender(rpc, dev_account(OWNER), chain.chain_id)
             known["digit_reader"] = (await owner.deploy_digit_reader(known["coordinator"], model_id)).address
+        await _prepay(rpc, chain.chain_id, known["coordinator"], progress)
         known |= {
             "rpc_url": chain.url,
             "page_rpc_url": chain.url,
@@ -275,6 +278,11 @@ async def _deploy(
             "operator_key_file": str(_write_key(data_dir, "operator", dev_account(OPERATOR))),
             "requester_key_file": str(_write_key(data_dir, "requester", dev_account(REQUESTER))),
             "publisher_key_file": str(_write_key(data_dir, "publisher", dev_account(PUBLISHER))),
+            "gateway_key_file": str(_write_key(data_dir, "gateway", dev_account(GATEWAY))),
+            # Play money, for whoever comes.
+            "gateway_open": True,
+            "gateway_open_day": "100",
+            "gateway_total_day": "1000",
         }
         _write(file, json.dumps(known, indent=2, sort_keys=True) + "\n")
     finally:
@@ -288,6 +296,13 @@ async def _deploy_coordinator(rpc: Rpc, chain_id: int, cancel_window: int, progr
     operators = [str(dev_account(OPERATOR).address)]
     deployment = await owner.deploy_coordinator(operators=operators, cancel_window=cancel_window)
     return {"coordinator": deployment.address, "start_block": deployment.block_number}
+
+
+async def _prepay(rpc: Rpc, chain_id: int, coordinator: str, progress: Progress) -> None:
+    gateway = AccountSender(rpc, dev_account(GATEWAY), chain_id)
+    if await CoordinatorReader(rpc, coordinator, chain_id).balance_of(None, gateway.address) < PREPAID // 2:
+        progress("prepaying the gateway's balance, from which those without a wallet are served")
+        await gateway.deposit(coordinator, PREPAID)
 
 
 async def _publish(rpc: Rpc, chain_id: int, coordinator: str, content: IpfsContentStore, progress: Progress) -> int:
