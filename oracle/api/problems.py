@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Scope
 
 from oracle import errors
@@ -143,6 +144,13 @@ def unexpected() -> Problem:
     )
 
 
+def _methods(request: Request) -> set[str]:
+    """Every method of the path asked for: several routes can share it, each knowing its own alone."""
+    same = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    spelled_out = [route for route in same if getattr(route, "path", "") == request.url.path]
+    return {method for route in spelled_out or same for method in getattr(route, "methods", None) or ()}
+
+
 def install(app: FastAPI) -> None:
     """Have every error of the app told as a problem."""
 
@@ -160,9 +168,10 @@ def install(app: FastAPI) -> None:
         detail = error.detail if error.detail != phrase else ""
         remedy = "See /docs for what there is." if error.status_code in (404, 405) else ""
         slug = phrase.lower().replace(" ", "-")
-        return Problem(error.status_code, slug, phrase, detail, remedy=remedy, headers=error.headers).response(
-            request.scope
-        )
+        headers = error.headers
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = {"Allow": ", ".join(sorted(_methods(request)))}
+        return Problem(error.status_code, slug, phrase, detail, remedy=remedy, headers=headers).response(request.scope)
 
     async def of_input(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

@@ -74,7 +74,7 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
         return payer_of(desk)
 
     @routes.put(
-        "/v1/requests/wish", status_code=204, tags=["requests"], responses=problems(408, 409, 413, 422, 429, 503)
+        "/v1/requests/wish", status_code=204, tags=["requests"], responses=problems(400, 408, 409, 413, 422, 429, 503)
     )
     async def wish(body: schemas.Wish) -> Response:
         """Say which provider shall compute a picture, before the request is made: the first wish has it for an hour."""
@@ -89,7 +89,7 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
         status_code=202,
         tags=["requests"],
         response_model=schemas.Asked,
-        responses=problems(401, 402, 404, 408, 409, 413, 422, 429, 502, 503, 504),
+        responses=problems(400, 401, 402, 404, 408, 409, 413, 422, 429, 502, 503, 504),
     )
     async def ask(body: schemas.Question, payee: Payee, once: Once = None) -> Response:
         """Have the gateway ask a model about a picture that is pinned already. Back when the request is on-chain."""
