@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from oracle.domain import (
     TaskResult,
 )
 from oracle.manifests import read_manifest
+from oracle.market import Price, Provider
 from oracle.pipeline.results import compact_answer, result_document
 from oracle.ports import Move
 from oracle.settings import DEPLOYMENT_FILE
@@ -53,6 +55,7 @@ PRICE = 10**14
 BATCH = 16
 PICTURES = 20
 DAY = 86_400
+NAMES = ("ada", "boole", "curie")
 _S = RequestStatus
 
 
@@ -65,6 +68,8 @@ class World:
     accounts: tuple[str, ...]
     pinned: tuple[str, ...]
     answered: str
+    rpc_url: str
+    coordinator: str
 
 
 @asynccontextmanager
@@ -113,7 +118,8 @@ async def world(folder: Path, requests: int, block_seconds: float) -> AsyncItera
         stack.push_async_callback(stop, following)
         accounts = tuple(str(account.address) for account in anvil.accounts[2:6])
         pinned = tuple(cid_of(data).text for data in pictures)
-        yield World(folder, tuple("0x" + one.hex() for one in made), accounts, pinned, "0x" + made[0].hex())
+        ids = tuple("0x" + one.hex() for one in made)
+        yield World(folder, ids, accounts, pinned, ids[0], anvil.url, deployed.address)
 
 
 async def follow(path: Path, height: int, seconds: float) -> None:
@@ -155,6 +161,7 @@ async def fill(
     made: list[bytes] = []
     try:
         await store.bind(*binding)
+        await store.ledger.save_providers([_provider(number) for number in range(len(NAMES))])
         for turn, first in enumerate(range(0, count, BATCH)):
             now[0] = time.time() - DAY + DAY * first / count
             last = first + BATCH >= count
@@ -225,7 +232,7 @@ def _request(
     image = cid_of(pictures[number % len(pictures)])
     who = accounts[number % len(accounts)]
     deadline = int(time.time()) + 10 * DAY
-    return InferenceRequest(_hash("request", number), 1, who, image, PRICE, 0, deadline, number, int(at))
+    return InferenceRequest(request_id(number), 1, who, image, PRICE, 0, deadline, number, int(at))
 
 
 def _result(number: int, request: InferenceRequest, size: int, model: ServableModel, at: float) -> tuple[bytes, bytes]:
@@ -236,7 +243,27 @@ def _result(number: int, request: InferenceRequest, size: int, model: ServableMo
     item = ItemResult(request.request_id, labels, familiarity=200)
     source = TaskInput(request.request_id, request.image_cid, Path(), size)
     task = TaskResult(f"batch-{number // BATCH}", f"0x{number % 3:040x}", (item,), at - 0.1, at, 0.004, "numpy")
-    return result_document(item, source, task, model, {}), compact_answer(item)
+    # The picture itself stands for the drawing, which is a PNG as well.
+    drawings = {"labels": (request.image_cid, size)}
+    return result_document(item, source, task, model, drawings), compact_answer(item)
+
+
+def _provider(number: int) -> Provider:
+    price = Price(Decimal(0), Decimal("0.00002"), Decimal("0.00001"))
+    now = time.time()
+    return Provider(
+        f"0x{number:040x}", NAMES[number], price, 2, now - DAY, now, images_per_second=200.0, good=5.0 + number
+    )
+
+
+def request_id(number: int) -> bytes:
+    """The id of a request by its place."""
+    return _hash("request", number)
+
+
+def picture(number: int) -> bytes:
+    """The picture that it is about."""
+    return digits(PICTURES).items[number % PICTURES].png
 
 
 def _hash(kind: str, number: int) -> bytes:
@@ -251,7 +278,7 @@ def example_document(number: int) -> dict[str, Any]:
     """The JSON of one request as the API shows it, for trying the other servers without the API."""
     moves = ["seen", "confirmed", "ready", "computing", "computed", "posting", "fulfilled"]
     return {
-        "id": "0x" + _hash("request", number).hex(),
+        "id": "0x" + request_id(number).hex(),
         "status": "fulfilled",
         "model": 1,
         "model_name": "mnist-cnn",
