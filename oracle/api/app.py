@@ -26,6 +26,7 @@ from oracle.api import (
     routes_results,
     routes_uploads,
 )
+from oracle.api.book import Quick
 from oracle.api.desk import Desk
 from oracle.api.limits import BodyLimit, RateLimit, StreamLimit
 from oracle.api.ports import World
@@ -85,6 +86,7 @@ def create_app(world: World, settings: Settings) -> FastAPI:
     app.router.default = pages.Pages(settings.page_dir, settings.page_rpc_url)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=settings.api_body_bytes, paths=BODIES)
+    app.add_middleware(Quick, book=desk.book)
     app.add_middleware(StreamLimit, streams=settings.api_streams, proxies=settings.api_proxies)
     app.add_middleware(RateLimit, rate=settings.api_rate, burst=settings.api_burst, proxies=settings.api_proxies)
     if settings.api_cors:

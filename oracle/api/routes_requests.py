@@ -60,8 +60,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("/{request_id}", response_model=schemas.Request, responses=problems(404, 422, 503))
     async def one_request(request: Request, request_id: RequestId) -> Response:
         """One request: what was asked, where it stands, what came of it."""
-        wanted = identifier(request_id)
-        found = book.at_hand(wanted) or await book.one(wanted)
+        found = await book.one(identifier(request_id))
         return unless_known(request.scope, found.answer)
 
     @routes.get("/{request_id}/timeline", response_model=schemas.Timeline, responses=problems(404, 422, 503))

@@ -85,7 +85,7 @@ def router(desk: Desk) -> APIRouter:
     async def drawing(
         request: Request,
         request_id: RequestId,
-        name: Annotated[str, Path(description="overlay, mask or bars.", max_length=32, examples=["bars"])],
+        name: Annotated[str, Path(description="labels, overlay or mask.", max_length=32, examples=["labels"])],
     ) -> Response:
         """A drawing that a result document names."""
         cid = await result_cid(request_id)
