@@ -51,7 +51,7 @@ export function Found({
   return (
     <div className="stack request-found">
       <div className="row request-found-head">
-        <h3>{result.semantic ? words.legend : words.found}</h3>
+        <h2>{result.semantic ? words.legend : words.found}</h2>
         <div className="row">
           <Button small kind="plain" disabled={hidden.size === 0} onClick={() => onHidden(new Set())}>
             {words.showAll}
