@@ -85,7 +85,10 @@ _KINDS = (
     _Kind(errors.StillAsking, 409, "still-asking", "The same request is still being made", retry_after=2),
     _Kind(errors.WishTaken, 409, "wish-taken", "Another provider was wished for"),
     _Kind(errors.AddressRefused, 422, "address-refused", "Sibyl does not fetch from this address"),
-    _Kind(errors.ImageRejected, 422, "image-rejected", "The picture is not accepted"),
+    _Kind(
+        errors.ImageRejected, 422, "image-rejected", "The picture is not accepted",
+        remedy="Send a whole PNG, JPEG, WebP or GIF with a single frame, within the limits that /v1 names.",
+    ),
     _Kind(errors.ManifestInvalid, 422, "manifest-invalid", "The manifest breaks a rule"),
     _Kind(errors.ContentTooLarge, 413, "too-large", "The content is too large"),
     _Kind(errors.ContentMalformed, 422, "not-a-file", "The CID does not name a file"),
