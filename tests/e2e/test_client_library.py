@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import Running
 
-from oracle.devnet.pictures import digits
+from oracle.client import connect_sync
+from oracle.devnet.pictures import digits, scene
+from oracle.domain import Cid
+from oracle.errors import SibylError
 from oracle.settings import read_deployment
 
 README = Path(__file__).parents[2] / "README.md"
@@ -50,8 +53,6 @@ def test_given_a_running_stack_when_the_readmes_lines_run_then_they_print_the_an
 def test_given_only_an_api_when_the_readmes_lines_run_elsewhere_then_they_print_the_same(
     up: Running, folder: Path
 ) -> None:
-    if "api_url" not in up.facts:
-        pytest.skip("this `sibyl up` starts no API")
     _, elsewhere = blocks()
     (folder / ".sibyl").unlink()
     assert ADDRESS in elsewhere
@@ -59,3 +60,38 @@ def test_given_only_an_api_when_the_readmes_lines_run_elsewhere_then_they_print_
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("7 ")
     assert "which contract is paid" in done.stderr
+
+
+def test_given_only_an_api_when_a_provider_is_named_then_it_alone_computes_and_an_unknown_one_is_refused(
+    up: Running, folder: Path
+) -> None:
+    facts = read_deployment(up.folder)
+    with connect_sync(
+        api_url=up.facts["api_url"], coordinator=facts["coordinator"], key_file=folder / "requester.key"
+    ) as sibyl:
+        providers = {one["name"]: one["node_id"] for one in up.json("providers")}
+        (request,) = sibyl.request("mnist-cnn", folder / "seven.png", provider="boole")
+        outcome = sibyl.verify(sibyl.wait(request))
+        assert outcome.document is not None
+        assert outcome.document["provider"]["id"] == providers["boole"]
+        assert sibyl.fetch(outcome.drawings["labels"]) == sibyl.files(outcome)["labels"]
+        paid = len(sibyl.client.sender.sent)
+        with pytest.raises(SibylError, match="seen no provider 'nobody'"):
+            sibyl.request("mnist-cnn", folder / "seven.png", provider="nobody")
+        assert len(sibyl.client.sender.sent) == paid
+
+
+def test_given_a_scene_through_the_api_when_a_segmentation_is_asked_then_its_segments_and_drawings_come_whole(
+    up: Running, folder: Path
+) -> None:
+    shown = scene()
+    with connect_sync(api_url=up.facts["api_url"], key_file=folder / "requester.key") as sibyl:
+        (picture,) = sibyl.upload(shown.png)
+        assert isinstance(picture, Cid)
+        outcome = sibyl.wait(sibyl.request("mask-rcnn-shapes", picture)[0])
+        assert sorted(one.label for one in outcome.segments) == sorted(shown.things)
+        assert set(sibyl.files(outcome)) == {"mask", "overlay"}
+        for one in outcome.segments:
+            top, left, bottom, right = one.box
+            assert 0 <= top < bottom <= 128.1
+            assert 0 <= left < right <= 128.1
