@@ -17,7 +17,7 @@ from oracle.domain import BlockRef, Cid, ImageFacts, OnChainModel
 from oracle.errors import ContentUnavailable, ImageRejected, KeyNeeded
 from oracle.market import Provider
 from oracle.settings import Settings
-from oracle.views import RequestView
+from oracle.views import ModelSpeed, RequestView
 from tests.unit.doubles import cid_of
 
 PRICE = 10**14
@@ -137,6 +137,9 @@ class ScriptedReads:
 
     async def request(self, request_id: bytes) -> RequestView | None:
         return self.views.get(request_id)
+
+    async def speeds(self) -> Mapping[int, ModelSpeed]:
+        return {}
 
     async def providers(self) -> Sequence[Provider]:
         return self.seen
