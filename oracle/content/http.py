@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,8 @@ ANSWER_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _LONGEST_TEXT = 300  # characters of the API's own words that an error repeats
 _BUSY = 429
+_SHORTEST_PAUSE = 0.1  # seconds until the API is asked again that wants none
+_UPLOADS = 4  # at once; the API takes no more of one client
 _TOO_LARGE = 413
 
 
@@ -72,7 +75,7 @@ class HttpApi:
         self, path: str, *, limit: int, timeout: float = ANSWER_SECONDS, query: Mapping[str, str] | None = None
     ) -> bytes:
         """What lies at a path, at most ``limit`` bytes. Raises ApiUnavailable, ApiRefused, ContentTooLarge."""
-        return await self._exchange("GET", path, limit, timeout, params=query)
+        return await self._exchange("GET", path, limit, timeout, lambda: {"params": query})
 
     async def document(
         self,
@@ -81,18 +84,24 @@ class HttpApi:
         method: str = "GET",
         query: Mapping[str, str] | None = None,
         json_body: object = None,
-        form: aiohttp.FormData | None = None,
+        picture: bytes | None = None,
         timeout: float = ANSWER_SECONDS,
     ) -> dict[str, Any]:
         """A JSON object as the API answers it; an empty one for an empty answer.
 
-        Raises ApiUnavailable (also for what is no JSON object) and ApiRefused.
+        What is sent is ``json_body``, or a form with a ``picture``. Raises ApiUnavailable (also for what is no JSON
+        object) and ApiRefused.
         """
-        body: dict[str, Any] = {} if json_body is None else {"json": json_body}
-        if form is not None:
-            body["data"] = form
+
+        def options() -> dict[str, Any]:
+            if picture is None:
+                return {"params": query} | ({} if json_body is None else {"json": json_body})
+            form = aiohttp.FormData()
+            form.add_field("image", io.BytesIO(picture), filename="picture", content_type="application/octet-stream")
+            return {"params": query, "data": form}
+
         try:
-            answer = await self._exchange(method, path, ANSWER_BYTES, timeout, params=query, **body)
+            answer = await self._exchange(method, path, ANSWER_BYTES, timeout, options)
             found = json.loads(answer) if answer else {}
         except (ValueError, RecursionError):
             found = None
@@ -111,7 +120,26 @@ class HttpApi:
             await self._session.close()
             self._session = None
 
-    async def _exchange(self, method: str, path: str, limit: int, timeout: float, **options: Any) -> bytes:
+    async def _exchange(
+        self, method: str, path: str, limit: int, timeout: float, options: Callable[[], dict[str, Any]]
+    ) -> bytes:
+        """One answer's body; asked again when the API wants a pause, as long as there is time."""
+        until = time.monotonic() + timeout
+        while True:
+            left = max(0.001, until - time.monotonic())
+            try:
+                status, body, pause = await self._once(method, path, limit, left, options())
+            except TimeoutError as error:
+                raise ApiUnavailable(f"{self.url} did not answer {path} within {timeout:g} s") from error
+            if 200 <= status < 300:
+                return body
+            if status != _BUSY or pause is None or pause >= until - time.monotonic():
+                raise _refusal(self.url, path, status, body)
+            await asyncio.sleep(max(_SHORTEST_PAUSE, pause))
+
+    async def _once(
+        self, method: str, path: str, limit: int, timeout: float, options: dict[str, Any]
+    ) -> tuple[int, bytes, float | None]:
         if self._closed:
             raise ApiUnavailable(f"the connection to {self.url} is closed")
         if self._session is None:
@@ -127,16 +155,15 @@ class HttpApi:
             ) as response:
                 good = 200 <= response.status < 300
                 body = await self._body(response, limit if good else ANSWER_BYTES, path)
-        except TimeoutError as error:
-            raise ApiUnavailable(f"{self.url} did not answer {path} within {timeout:g} s") from error
+                after = response.headers.get("Retry-After", "")
+                return response.status, body, float(after) if after.isascii() and after.isdigit() else None
+        except TimeoutError:
+            raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise ApiUnavailable(
                 f"{self.url} cannot be reached ({type(error).__name__})",
                 remedy="Check that the API runs and that its address is right.",
             ) from error
-        if not good:
-            raise _refusal(self.url, path, response.status, body)
-        return body
 
     async def _body(self, response: aiohttp.ClientResponse, limit: int, path: str) -> bytes:
         pieces: list[bytes] = []
@@ -221,7 +248,7 @@ class HttpContentStore:
         Raises ImageRejected and ContentTooLarge in the API's own words for what it does not take, ContentUnavailable
         when it does not answer, ContentCorrupt when its CID is not ours.
         """
-        turn = asyncio.Semaphore(self._api.at_once)
+        turn = asyncio.Semaphore(_UPLOADS)
 
         async def one(data: bytes) -> Cid:
             async with turn:
@@ -246,10 +273,8 @@ class HttpContentStore:
 
     async def _add(self, data: bytes) -> Cid:
         ours = cid_of(data)
-        form = aiohttp.FormData()
-        form.add_field("image", io.BytesIO(data), filename="picture", content_type="application/octet-stream")
         try:
-            answer = await self._api.document("/v1/images", method="POST", form=form, timeout=self._add_timeout)
+            answer = await self._api.document("/v1/images", method="POST", picture=data, timeout=self._add_timeout)
         except ApiUnavailable as error:
             raise ContentUnavailable(str(error), remedy=error.remedy) from error
         except ApiRefused as error:

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class DoubleApi:
         self.answer_of_images: web.StreamResponse | None = None
         self.lie: bytes | None = None
         self.stall = 0.0
+        self.busy: list[str] = []  # what Retry-After says to the next who ask
         self.url = ""
 
     def store(self, data: bytes) -> Cid:
@@ -90,6 +92,8 @@ class DoubleApi:
 
     async def _ipfs(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(request.query_string)
+        if self.busy:
+            return problem(429, "slower, please", headers={"Retry-After": self.busy.pop(0)})
         await asyncio.sleep(self.stall)
         data = self.blocks.get(request.match_info["cid"])
         if data is None:
@@ -112,9 +116,9 @@ class DoubleApi:
         return web.Response(status=204)
 
 
-def problem(status: int, detail: str, remedy: str = "") -> web.Response:
+def problem(status: int, detail: str, remedy: str = "", headers: dict[str, str] | None = None) -> web.Response:
     body = json.dumps({"type": "/problems/x", "title": "X", "status": status, "detail": detail, "remedy": remedy})
-    return web.Response(status=status, text=body, content_type="application/problem+json")
+    return web.Response(status=status, text=body, content_type="application/problem+json", headers=headers)
 
 
 @pytest.fixture
@@ -181,6 +185,21 @@ async def test_given_a_flood_a_stall_and_nothing_when_fetched_then_each_ends_wit
     with pytest.raises(ContentUnavailable, match="no node has it") as caught:
         await store.fetch(MISSING, limit=100, timeout=10)
     assert caught.value.remedy == "Pin it."
+
+
+async def test_given_an_api_that_wants_a_pause_when_fetched_then_it_is_kept_as_long_as_there_is_time(
+    store: HttpContentStore, api: DoubleApi
+) -> None:
+    cid = api.store(sample(1_000_000))
+    api.busy = ["0", "1", "0"]
+    assert await store.fetch(cid, limit=1_000_000, timeout=20) == sample(1_000_000)
+    for never in (["60"], ["0"] * 1000, ["soon"], ["-1"]):
+        api.busy = list(never)
+        started = time.monotonic()
+        with pytest.raises(ContentUnavailable, match=r"slower, please|within 0\.5 s"):
+            await store.fetch(cid, limit=1_000_000, timeout=0.5)
+        assert time.monotonic() - started < 2
+        api.busy = []
 
 
 async def test_given_a_large_file_or_a_directory_when_fetched_then_it_is_refused_by_its_first_block(
