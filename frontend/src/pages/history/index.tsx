@@ -206,7 +206,7 @@ function Requests({ account, isOwn }: { account: Address; isOwn: boolean }) {
         <>
           <Totals rows={shown} />
           <Panel
-            title={words.common.pages.history}
+            title={said.requests}
             actions={
               <Button
                 icon="download"
@@ -390,7 +390,7 @@ function Entry({ row, stage }: { row: Row; stage: RequestStatus | undefined }) {
       </a>
       <div className="history-answer">
         <a href={href({ page: "request", id: entry.id })} className="history-title">
-          {row.answer || reason || said.standings[standing]}
+          {row.answer || reason || said.without[standing]}
         </a>
         <span className="soft small">{row.modelName}</span>
       </div>

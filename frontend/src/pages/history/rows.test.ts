@@ -51,7 +51,7 @@ describe("given answers on the chain", () => {
   it("when things were found, then they are counted by label", () => {
     const instance = (index: number) => `${index.toString(16).padStart(4, "0")}2000000000000004000400000010`;
     const head = `01020300000300080008`.padEnd(64, "0");
-    expect(answerText(`0x${head}${instance(1)}${instance(2)}${instance(1)}`, THINGS.labels, en, "en")).toBe("2 dog, 1 person");
+    expect(answerText(`0x${head}${instance(1)}${instance(2)}${instance(1)}`, THINGS.labels, en, "en")).toBe("2 × dog, 1 × person");
   });
 
   it("when the bytes are no answer, then it says so and nothing breaks", () => {

@@ -247,6 +247,7 @@ function Sizes({ stats, marks, names }: { stats: Stats; marks: Marks; names: Map
           points={points}
           marks={marks}
           log={log}
+          bytes={x === "bytes"}
           xLabel={x === "bytes" ? said.x.bytes : said.x.pixels}
           yLabel={y === "compute" ? said.y.compute : said.y.total}
           xTick={(value) => (x === "bytes" ? byteSize(value, language) : compact(value))}
@@ -316,7 +317,7 @@ function Throughput({ stats }: { stats: Stats }) {
   const when = (at: number) =>
     new Date(at * 1000).toLocaleString(
       language,
-      days ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" },
+      days ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
     );
   const drawn = made.map((bar) => ({
     at: bar.at,

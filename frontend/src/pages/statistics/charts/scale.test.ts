@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { bars, linearTicks, logTicks, scaleOver } from "./scale";
+import { bars, byteTicks, linearByteTicks, linearTicks, logTicks, scaleOver } from "./scale";
 
 describe("given values to draw", () => {
   it("when the scale is linear, then it begins at zero, ends on a round number, and is in order", () => {
@@ -40,6 +40,15 @@ it("given spans of many sizes, when ticks are chosen, then they are few and rise
     expect(ticks.every((tick, i) => i === 0 || tick > (ticks[i - 1] ?? 0))).toBe(true);
   }
   expect(logTicks(0.01, 1_000_000, 6).length).toBeLessThanOrEqual(8);
+});
+
+it("given sizes in bytes, when ticks are chosen, then they are whole binary units", () => {
+  expect(byteTicks(200, 3_000_000, 5)).toEqual([512, 4_096, 32_768, 262_144, 2_097_152]);
+  expect(linearByteTicks(3_000_000, 4)).toEqual([0, 1_048_576, 2_097_152, 3_145_728]);
+});
+
+it("given less than two decades, when ticks are chosen, then powers of ten alone would be too few", () => {
+  expect(logTicks(0.03, 1.3, 5)).toEqual([0.05, 0.1, 0.2, 0.5, 1]);
 });
 
 describe("given counts by hour", () => {

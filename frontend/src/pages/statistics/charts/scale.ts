@@ -21,8 +21,9 @@ export function linearTicks(low: number, high: number, wanted: number): number[]
 /** 1, 2 and 5 times powers of ten, or the powers alone where those are enough. */
 export function logTicks(low: number, high: number, wanted: number): number[] {
   const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
-  const steps = (last - first) * 3 <= wanted ? LOG_STEPS : [1];
-  const every = Math.max(1, Math.ceil(((last - first) * steps.length) / Math.max(1, wanted)));
+  const decades = Math.log10(high / low);
+  const steps = decades * 3 <= wanted + 1 ? LOG_STEPS : [1];
+  const every = Math.max(1, Math.ceil((decades * steps.length) / (wanted + 1)));
   const all: number[] = [];
   for (let power = first; power <= last; power += 1) {
     for (const step of steps) all.push(Number((step * 10 ** power).toPrecision(12)));
@@ -31,11 +32,33 @@ export function logTicks(low: number, high: number, wanted: number): number[] {
   return within.length > 1 ? within : [low, high];
 }
 
+/** Powers of two that are about `wanted`, such as 1 KiB, 8 KiB, 64 KiB. */
+export function byteTicks(low: number, high: number, wanted: number): number[] {
+  const [first, last] = [Math.log2(low), Math.log2(high)];
+  const every = Math.max(1, Math.ceil((last - first) / Math.max(1, wanted)));
+  const from = Math.ceil(first / every);
+  const ticks = Array.from({ length: Math.max(0, Math.floor(last / every) - from + 1) }, (_, i) => 2 ** ((from + i) * every));
+  return ticks.length > 0 ? ticks : [low];
+}
+
+/** Round steps of 1, 2, 4 ... 512 of a binary unit, from zero to at least `high`. */
+export function linearByteTicks(high: number, wanted: number): number[] {
+  const step = 2 ** Math.ceil(Math.log2(high / Math.max(1, wanted)));
+  return Array.from({ length: Math.ceil(high / step) + 1 }, (_, i) => i * step);
+}
+
 /**
  * A scale over `values` onto `from`..`to` pixels. Logarithmic ones need values above zero: others are left out of the
- * span and end up at its lower end.
+ * span and end up at its lower end. `binary` is for bytes.
  */
-export function scaleOver(values: readonly number[], from: number, to: number, log: boolean, wanted = 5): Scale {
+export function scaleOver(
+  values: readonly number[],
+  from: number,
+  to: number,
+  log: boolean,
+  wanted = 5,
+  binary = false,
+): Scale {
   const usable = values.filter((value) => Number.isFinite(value) && (!log || value > 0));
   let low = Math.min(...usable);
   let high = Math.max(...usable);
@@ -44,11 +67,11 @@ export function scaleOver(values: readonly number[], from: number, to: number, l
     if (low === high) [low, high] = [low / 2, high * 2];
     const [a, b] = [Math.log10(low) - 0.05, Math.log10(high) + 0.05];
     const map = (value: number) => from + ((Math.log10(Math.max(value, 10 ** a)) - a) / (b - a)) * (to - from);
-    return Object.assign(map, { ticks: logTicks(10 ** a, 10 ** b, wanted), log });
+    return Object.assign(map, { ticks: (binary ? byteTicks : logTicks)(10 ** a, 10 ** b, wanted), log });
   }
   low = Math.min(0, low);
   if (low === high) high = low + 1;
-  const ticks = linearTicks(low, high, wanted);
+  const ticks = binary ? linearByteTicks(high, wanted) : linearTicks(low, high, wanted);
   const top = ticks.at(-1) ?? high;
   const map = (value: number) => from + ((value - low) / (top - low)) * (to - from);
   return Object.assign(map, { ticks, log });

@@ -16,7 +16,7 @@ export interface ScatterPoint {
 
 const HEIGHT = 340;
 const LEFT = 52;
-const RIGHT = 12;
+const RIGHT = 26;
 const TOP = 12;
 const BOTTOM = 44;
 
@@ -31,6 +31,7 @@ export function Scatter({
   yLabel,
   xTick,
   yTick,
+  bytes,
   label,
 }: {
   points: readonly ScatterPoint[];
@@ -40,6 +41,8 @@ export function Scatter({
   yLabel: string;
   xTick: (value: number) => string;
   yTick: (value: number) => string;
+  /** The horizontal axis counts bytes. */
+  bytes: boolean;
   label: string;
 }) {
   const [attach, width] = useWidth(640);
@@ -50,8 +53,16 @@ export function Scatter({
     [points, log],
   );
   const x = useMemo(
-    () => scaleOver(shown.map((point) => point.x), LEFT, width - RIGHT, log, Math.max(2, Math.floor(width / 110))),
-    [shown, width, log],
+    () =>
+      scaleOver(
+        shown.map((point) => point.x),
+        LEFT,
+        width - RIGHT,
+        log,
+        Math.max(2, Math.floor(width / 110)),
+        bytes,
+      ),
+    [shown, width, log, bytes],
   );
   const y = useMemo(() => scaleOver(shown.map((point) => point.y), HEIGHT - BOTTOM, TOP, log), [shown, log]);
   const current = shown.find((point) => point.id === active);
