@@ -1,0 +1,134 @@
+import { useQuery } from "@tanstack/react-query";
+
+import { useConfig } from "../../api/config";
+import type { Models } from "../../api/models";
+import type { Model } from "../../api/types";
+import { plain } from "../../content/plain";
+import { Bone, Button, Empty, ErrorNote, Icon, Money, Panel, Skeleton, StaleNote } from "../../parts";
+import { useLanguage, useWords } from "../../words";
+import { duration } from "../../words/format";
+
+/** Models by picture, task, price and the time they usually take. */
+export function ModelPanel({
+  models,
+  chosen,
+  onChoose,
+  onExample,
+  locked,
+}: {
+  models: Models;
+  chosen: Model | null;
+  onChoose: (model: Model) => void;
+  onExample: (model: Model) => void;
+  locked: boolean;
+}) {
+  const words = useWords();
+  const of = words.ask.model;
+  const offered = models.models?.filter((model) => model.active);
+  return (
+    <Panel title={of.title}>
+      {models.source === "chain" && <StaleNote>{of.fromChain}</StaleNote>}
+      {models.error !== null && !offered && (
+        <ErrorNote error={models.error} action={<Button onClick={models.retry}>{words.common.tryAgain}</Button>} />
+      )}
+      {models.loading && !offered && (
+        <Skeleton>
+          <div className="ask-models">
+            <Bone height="124px" />
+            <Bone height="124px" />
+          </div>
+        </Skeleton>
+      )}
+      {offered?.length === 0 && (
+        <Empty
+          title={of.none}
+          action={
+            <a className="button" href="#/publish">
+              {of.publish}
+            </a>
+          }
+        >
+          {of.noneText}
+        </Empty>
+      )}
+      {offered && offered.length > 0 && (
+        <fieldset className="ask-models" disabled={locked}>
+          <legend className="visually-hidden">{of.label}</legend>
+          {offered.map((model) => (
+            <Card
+              key={model.id}
+              model={model}
+              chosen={model.id === chosen?.id}
+              onChoose={() => onChoose(model)}
+              onExample={() => onExample(model)}
+            />
+          ))}
+        </fieldset>
+      )}
+    </Panel>
+  );
+}
+
+function Card({
+  model,
+  chosen,
+  onChoose,
+  onExample,
+}: {
+  model: Model;
+  chosen: boolean;
+  onChoose: () => void;
+  onExample: () => void;
+}) {
+  const of = useWords().ask.model;
+  const { language } = useLanguage();
+  const { config } = useConfig();
+  const tasks: Partial<Record<string, string>> = of.tasks;
+  const name = plain(model.name, 60);
+  return (
+    <div className={chosen ? "ask-model ask-model-chosen" : "ask-model"}>
+      <label className="ask-model-label">
+        <input type="radio" name="model" value={model.id} checked={chosen} onChange={onChoose} />
+        <Example model={model} />
+        <span className="ask-model-text">
+          <strong>{name}</strong>
+          <span className="small">{tasks[model.task] ?? plain(model.task, 40)}</span>
+          <span className="small soft">
+            <Money
+              value={model.price}
+              symbol={model.token ? plain(model.token_symbol, 12) : config.currency.symbol}
+              decimals={model.token ? (model.token_decimals ?? 18) : config.currency.decimals}
+              freeWord
+            />
+            {" · "}
+            {model.usual_seconds === null ? of.noSeconds : of.seconds(duration(model.usual_seconds, language))}
+          </span>
+          {model.problem && <span className="small ask-model-problem">{of.problem}</span>}
+        </span>
+      </label>
+      {model.description && <p className="small soft ask-model-description">{plain(model.description, 160)}</p>}
+      {model.example && (
+        <Button small className="ask-model-example" aria-label={of.tryExampleOf(name)} onClick={onExample}>
+          {of.tryExample}
+        </Button>
+      )}
+    </div>
+  );
+}
+
+function Example({ model }: { model: Model }) {
+  const { api } = useConfig();
+  const example = useQuery({
+    queryKey: ["example", api.base, model.id, model.manifest_cid],
+    queryFn: async ({ signal }) => URL.createObjectURL(await api.example(model.id, signal)),
+    enabled: model.example,
+    staleTime: Infinity,
+    gcTime: Infinity,
+    retry: 0,
+  });
+  return (
+    <span className="ask-model-picture">
+      {example.data ? <img src={example.data} alt="" width={72} height={72} /> : <Icon name="picture" size={28} />}
+    </span>
+  );
+}

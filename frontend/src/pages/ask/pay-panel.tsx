@@ -1,0 +1,215 @@
+import { useEffect, useState } from "react";
+
+import { useConfig } from "../../api/config";
+import type { Model } from "../../api/types";
+import { ANSWER_SECONDS, type AskState, type AskStep, isRunning, useAsk } from "../../chain/ask";
+import { type Cost, useCost } from "../../chain/cost";
+import { explain } from "../../chain/errors";
+import { Bone, Button, ErrorNote, Hash, Icon, LiveRegion, Panel, Skeleton, Toggle } from "../../parts";
+import { go, href } from "../../router";
+import { useWallet } from "../../wallet/use-wallet";
+import { useLanguage, useWords } from "../../words";
+import { amount, duration } from "../../words/format";
+import type { Chosen } from "./use-picture";
+
+/** Price, fee and total in one line; then the one next step. */
+export function PayPanel({
+  asking,
+  model,
+  chosen,
+  provider,
+}: {
+  asking: ReturnType<typeof useAsk>;
+  model: Model | null;
+  chosen: Chosen;
+  provider: string | null;
+}) {
+  const words = useWords();
+  const of = words.ask.pay;
+  const { language } = useLanguage();
+  const { config, down } = useConfig();
+  const wallet = useWallet();
+  const [wantsBalance, setWantsBalance] = useState(false);
+  const { state, start, reset } = asking;
+  const priced = useCost(model, wallet.address, wantsBalance);
+  const { cost } = priced;
+  const fromBalance = wantsBalance && cost !== undefined && cost.balance >= cost.price && cost.price > 0n;
+  const running = isRunning(state);
+
+  useEffect(() => {
+    if (state.step === "done" && !state.resumed) go({ page: "request", id: state.id });
+  }, [state]);
+
+  const picture =
+    chosen.kind === "file"
+      ? ({ kind: "file", blob: chosen.prepared.blob, name: chosen.prepared.name } as const)
+      : chosen.kind === "cid"
+        ? ({ kind: "cid", cid: chosen.cid } as const)
+        : null;
+  const missing = cost ? missingOf(cost) : null;
+  const obstacle = !model
+    ? of.noModel
+    : !model.active
+      ? of.retired
+      : !picture
+        ? of.noPicture
+        : down && picture.kind === "file"
+          ? of.needsApi
+          : null;
+
+  function missingOf({ missing: lacks, price, symbol, decimals, fee, total }: Cost): string | null {
+    if (lacks.token > 0n) {
+      return of.missing(`${amount(lacks.token, decimals)} ${symbol}`, `${amount(price, decimals)} ${symbol}`);
+    }
+    if (lacks.ether === 0n) return null;
+    const ether = (value: bigint) => `${amount(value, config.currency.decimals, 4)} ${config.currency.symbol}`;
+    return of.missing(ether(lacks.ether), ether(total ?? fee ?? 0n));
+  }
+
+  function pay() {
+    if (!model || !picture || !cost) return;
+    start({ model, picture, provider, fromBalance, price: cost.price });
+  }
+
+  return (
+    <Panel title={of.title} className="ask-pay">
+      {model && !cost && !priced.error && (
+        <Skeleton>
+          <Bone width="80%" height="1.4em" />
+        </Skeleton>
+      )}
+      {model && !cost && priced.error !== null && (
+        <ErrorNote error={priced.error} action={<Button onClick={priced.retry}>{words.common.tryAgain}</Button>} />
+      )}
+      {cost && <Line cost={cost} fromBalance={fromBalance} />}
+      {cost && cost.balance >= cost.price && cost.balance > 0n && cost.price > 0n && (
+        <Toggle checked={wantsBalance} disabled={running} onChange={setWantsBalance}>
+          {of.fromBalance(`${amount(cost.balance, cost.decimals)} ${cost.symbol}`)}
+        </Toggle>
+      )}
+      {missing && wallet.right && !running && <ErrorNote quiet text={missing} />}
+      <Ended state={state} onReset={reset} />
+      {running ? (
+        <Steps state={state} onStop={reset} />
+      ) : (
+        <div className="ask-next">
+          {!wallet.address ? (
+            <Button kind="primary" icon="wallet" className="ask-button" busy={wallet.returning} onClick={wallet.connect}>
+              {of.connect}
+            </Button>
+          ) : wallet.wrong ? (
+            <Button kind="primary" className="ask-button" busy={wallet.mending} onClick={wallet.mend}>
+              {words.wallet.switchTo(config.chain_name)}
+            </Button>
+          ) : (
+            <Button
+              kind="primary"
+              className="ask-button"
+              disabled={obstacle !== null || missing !== null || !cost || state.step === "done"}
+              onClick={pay}
+            >
+              {cost ? of.button(owed(cost, fromBalance)) : of.loading}
+            </Button>
+          )}
+          <p className="soft small">
+            {!wallet.address
+              ? of.connectText
+              : (obstacle ?? of.deadline(duration(ANSWER_SECONDS + config.cancel_window, language)))}
+          </p>
+        </div>
+      )}
+    </Panel>
+  );
+
+  function owed({ price, symbol, decimals, total }: Cost, balance: boolean): string {
+    if (total !== null && !balance) return `${amount(total, decimals, 4)} ${symbol}`;
+    return `${amount(price, decimals)} ${symbol}`;
+  }
+}
+
+function Line({ cost, fromBalance }: { cost: Cost; fromBalance: boolean }) {
+  const words = useWords();
+  const of = words.ask.pay;
+  const { config } = useConfig();
+  const coin = config.currency.symbol;
+  const price = cost.price === 0n ? words.common.free : `${amount(cost.price, cost.decimals)} ${cost.symbol}`;
+  const fee = cost.fee === null ? null : `${amount(cost.fee, config.currency.decimals, 2)} ${coin}`;
+  return (
+    <p className="ask-line">
+      {fee === null
+        ? of.feeUnknown(price)
+        : fromBalance
+          ? of.balanceLine(price, fee)
+          : cost.total === null
+            ? of.tokenLine(price, fee)
+            : of.line(price, fee, `${amount(cost.total, config.currency.decimals, 4)} ${coin}`)}
+    </p>
+  );
+}
+
+/** What is done, what is being done, what is to come. */
+function Steps({ state, onStop }: { state: Extract<AskState, { steps: readonly AskStep[] }>; onStop: () => void }) {
+  const words = useWords();
+  const of = words.ask.pay;
+  const now = state.steps.indexOf(state.step);
+  const note = state.note && state.note !== "waiting" ? words.wallet.transaction.notes[state.note] : null;
+  const stuck = state.note === "stale" || state.note === "lost";
+  const mining = state.step === "mining";
+  return (
+    <div className="stack">
+      <ol className="ask-steps" aria-label={of.progress}>
+        {state.steps.map((step, index) => (
+          <li
+            key={step}
+            className={index < now ? "ask-step-done" : index === now ? "ask-step-now" : undefined}
+            aria-current={index === now ? "step" : undefined}
+          >
+            <span className="ask-step-mark" aria-hidden="true">
+              {index < now && <Icon name="check" size={14} />}
+            </span>
+            <span>{of.steps[step]}</span>
+            {index === now && state.hash && <Hash value={state.hash} what={words.wallet.transaction.hash} />}
+          </li>
+        ))}
+      </ol>
+      {note && <ErrorNote quiet={!stuck} text={note} />}
+      <div className="row">
+        {(!mining || stuck) && <Button onClick={onStop}>{stuck ? of.startOver : of.cancel}</Button>}
+        {mining && <span className="soft small">{of.followed}</span>}
+      </div>
+      <LiveRegion>{`${of.steps[state.step]}. ${note ?? ""}`}</LiveRegion>
+    </div>
+  );
+}
+
+function Ended({ state, onReset }: { state: AskState; onReset: () => void }) {
+  const words = useWords();
+  const of = words.ask.pay;
+  const { config } = useConfig();
+  switch (state.step) {
+    case "done":
+      return state.resumed ? (
+        <ErrorNote
+          quiet
+          title={of.resumed}
+          action={
+            <>
+              <a className="button button-primary" href={href({ page: "request", id: state.id })}>
+                {of.openRequest}
+              </a>
+              <Button onClick={onReset}>{words.common.close}</Button>
+            </>
+          }
+        />
+      ) : (
+        <p role="status">{of.done}</p>
+      );
+    case "cancelled":
+    case "replaced":
+      return <ErrorNote quiet {...words.wallet.transaction.ends[state.step]} />;
+    case "failed":
+      return <ErrorNote {...explain(state.error, words, config.chain_name)} />;
+    default:
+      return null;
+  }
+}
