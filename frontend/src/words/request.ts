@@ -72,7 +72,7 @@ export const en = {
   deadline: "Deadline",
   classNumber: (index: number) => `Class ${index}`,
   chainAnswer: "The answer on the chain",
-  chainAnswerText: "Names of the classes stand in the result, which is not to be had now. It is looked for again.",
+  chainAnswerText: "Read from the chain itself. What its classes are called stands in the result, which cannot be shown.",
   boxes: (found: number) => `${found} found`,
   familiarity: "Familiarity",
   familiar: {
@@ -114,7 +114,7 @@ export const en = {
     wrongHow: "Name another gateway in this page's address: ?gateway=https://…",
     disagrees: "The document is whole, but says something else than the answer on the chain. Nothing of it is shown. Tell the operator.",
     malformed: "Nothing of it is shown. The answer on the chain stands.",
-    unavailable: "No source delivers the bytes. The answer on the chain stands below.",
+    unavailable: "No source delivers the bytes. They are looked for again; the answer on the chain stands.",
     refuted: "Nothing of it is shown. Another API may tell the truth, and the chain does.",
   },
 
@@ -243,7 +243,7 @@ export const de: typeof en = {
   deadline: "Frist",
   classNumber: (index) => `Klasse ${index}`,
   chainAnswer: "Die Antwort auf der Chain",
-  chainAnswerText: "Die Namen der Klassen stehen im Ergebnis, das jetzt nicht zu haben ist. Es wird wieder gesucht.",
+  chainAnswerText: "Von der Chain selbst gelesen. Wie ihre Klassen heißen, steht im Ergebnis, das nicht gezeigt werden kann.",
   boxes: (found) => `${found} gefunden`,
   familiarity: "Vertrautheit",
   familiar: {
@@ -285,7 +285,7 @@ export const de: typeof en = {
     wrongHow: "Nenne einen anderen Gateway in der Adresse dieser Seite: ?gateway=https://…",
     disagrees: "Das Dokument ist ganz, sagt aber etwas anderes als die Antwort auf der Chain. Nichts davon wird gezeigt. Sag es dem Betreiber.",
     malformed: "Nichts davon wird gezeigt. Die Antwort auf der Chain gilt.",
-    unavailable: "Keine Quelle liefert die Bytes. Die Antwort auf der Chain steht darunter.",
+    unavailable: "Keine Quelle liefert die Bytes. Sie werden wieder gesucht; die Antwort auf der Chain gilt.",
     refuted: "Nichts davon wird gezeigt. Eine andere API sagt vielleicht die Wahrheit, die Chain tut es.",
   },
 

@@ -40,7 +40,6 @@ export function AnswerPanel({
       {document?.kind === "classification" && <Labels result={document} />}
       {document?.kind === "segmentation" && <Tally result={document} />}
       {document && <Familiarity share={document.familiarity} />}
-      {!document && onChain && <OnChain answer={onChain} />}
       {facts.status === "fulfilled" && !document && !onChain && !verdict && (
         <Skeleton>
           <Bone width="40%" height="2em" />
@@ -49,6 +48,7 @@ export function AnswerPanel({
         </Skeleton>
       )}
       {verdict}
+      {!document && onChain && <OnChain answer={onChain} />}
       {(ended || facts.status === "expired" || facts.status === "failed") && (
         <div>
           <p className="request-headline">

@@ -187,7 +187,9 @@ export function stepsOf(facts: Facts): Step[] {
       ending.push({ ...step("refunded", "done"), at: facts.settledAt });
     }
     if (status === "cancelled") ending.push({ ...step("cancelled", "done"), at: facts.settledAt });
-    return [...done.map((name) => step(name, "done")), ...ending];
+    // A computation that no answer came of.
+    const state = (name: StepName) => (name === "computing" && !times.has("pinned") ? "bad" : "done");
+    return [...done.map((name) => step(name, state(name))), ...ending];
   }
   if (status === "orphaned") return [step("signed", "done"), step("orphaned", "now")];
   // With the chain alone what the oracle does meanwhile is not known, but its depth is.

@@ -200,7 +200,14 @@ function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Wa
           document={document}
           onChain={onChain}
           usual={model.data?.usual_seconds ?? null}
-          verdict={judgement && <Verdict judgement={judgement} onRetry={checked ? retry : undefined} />}
+          verdict={
+            judgement && (
+              <>
+                <Verdict judgement={judgement} onRetry={checked ? retry : undefined} />
+                {claim?.apiDiffers && <StaleNote>{words.differs}</StaleNote>}
+              </>
+            )
+          }
           actions={<MoneyBack facts={facts} chain={watching.chain} onDone={watching.refresh} />}
         />
         <Timeline facts={facts} />

@@ -7,7 +7,7 @@ import { Money } from "../../parts/money";
 import { Panel } from "../../parts/panel";
 import type { ResultDocument } from "../../content/document";
 import { plain } from "../../content/plain";
-import { useLanguage, useWords } from "../../words";
+import { type Language, useLanguage, useWords } from "../../words";
 import { duration } from "../../words/format";
 import type { Facts } from "./facts";
 
@@ -53,7 +53,7 @@ export function Provenance({
     ]);
   if (document?.provider.engine) rows.push([words.engine, plain(document.provider.engine, 60)]);
   if (document?.seconds != null)
-    rows.push([words.took, words.tookBatch(duration(document.seconds, language), document.batch ?? 1)]);
+    rows.push([words.took, words.tookBatch(brief(document.seconds, language), document.batch ?? 1)]);
   if (facts.transaction)
     rows.push([words.asked, <Hash key="t" value={facts.transaction} what={words.asked} {...transaction(facts.transaction)} />]);
   if (facts.reportTransaction)
@@ -81,6 +81,11 @@ export function Provenance({
       {registered && <p className="small request-warning">{words.manifestDiffers}</p>}
     </Panel>
   );
+}
+
+/** Digits take milliseconds, which "0 s" would not say. */
+function brief(seconds: number, language: Language): string {
+  return seconds < 1 ? `${Math.max(1, Math.round(seconds * 1000))} ms` : duration(seconds, language);
 }
 
 function Paid({ facts: { payment, token }, model }: { facts: Facts; model: Model | null }) {

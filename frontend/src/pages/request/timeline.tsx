@@ -60,7 +60,7 @@ function titleOf(step: Step, facts: Facts, { steps }: Words["request"], language
     }
     case "computing":
       if (step.state === "done") return provider ? steps.computedAt(provider) : steps.computed;
-      return provider && step.state === "now" ? steps.computingAt(provider) : steps.computing;
+      return provider && step.state !== "waiting" ? steps.computingAt(provider) : steps.computing;
     case "posted": {
       const number = step.state === "done" ? block(facts.settledBlock) : null;
       return number === null ? steps.posted : steps.postedIn(number);
