@@ -32,6 +32,13 @@ $(PEERS_READY): requirements-peers.lock
 	@scripts/setup peers
 	@touch $@
 
+PAGE := frontend/dist/index.html
+PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/scripts frontend/*.* -type f ! -name '*.test.ts*')
+
+$(PAGE): $(NODE_READY) $(PAGE_SOURCES)
+	@npm run build -w frontend --silent -- --logLevel warn
+	@node frontend/scripts/size.mjs
+
 ##@ The two commands
 .PHONY: demo test
 demo: $(PYTHON_READY) $(NODE_READY) ## paid requests with real pictures, answered on a chain of your own
@@ -44,6 +51,7 @@ test: test-unit test-forge test-contracts test-integration test-e2e ## every tes
 .PHONY: test-unit test-integration test-e2e test-page test-forge test-contracts
 test-unit: $(PYTHON_READY) $(NODE_READY) ## one piece at a time, network blocked
 	@$(BIN)/pytest tests/unit
+	@npm test -w frontend --silent
 
 test-integration: $(PYTHON_READY) $(NODE_READY) $(BROWNIE_READY) ## real parts on loopback: anvil, store, workers
 	@$(BIN)/pytest tests/integration
@@ -52,7 +60,7 @@ test-e2e: $(PYTHON_READY) $(NODE_READY) images ## sibyl as a process; images fir
 	@$(BIN)/pytest tests/e2e
 	@$(MAKE) test-page
 
-test-page: $(PYTHON_READY) $(NODE_READY) ## the page in Chromium against the whole stack, with wallets that truly sign
+test-page: $(PYTHON_READY) $(PAGE) ## the page in Chromium against the whole stack, with wallets that truly sign
 	@npx --no-install tsc -p tests/page
 	@npx --no-install vitest run --config tests/page/vitest.config.ts
 
@@ -77,17 +85,19 @@ mutate: $(NODE_READY) ## guards and comparisons changed one by one; are they cau
 	@scripts/mutate
 
 ##@ Daily work
-.PHONY: images up screens lint format abi lock kubo clean help setup
+.PHONY: images page up screens lint format abi lock kubo clean help setup
 setup: $(PYTHON_READY) $(NODE_READY) ## make the environments and nothing else
 
 images: $(PYTHON_READY) ## the shipped models' provider images, into build/images
 	@$(BIN)/python -m provider_images.builder mnist
 	@$(BIN)/python -m provider_images.builder mask_rcnn
 
-up: setup ## everything on one machine until Ctrl-C
+page: $(PAGE) ## the web page, into frontend/dist
+
+up: setup $(PAGE) ## everything on one machine until Ctrl-C
 	@$(BIN)/sibyl up
 
-screens: $(PYTHON_READY) $(NODE_READY) ## every page in both themes at two widths, into build/screens
+screens: $(PYTHON_READY) $(PAGE) ## every page in both themes at two widths, into build/screens
 	@SIBYL_SCREENS=1 npx --no-install vitest run --config tests/page/vitest.config.ts
 
 lint: $(PYTHON_READY) $(NODE_READY) ## every checker, as CI runs them
@@ -98,6 +108,7 @@ lint: $(PYTHON_READY) $(NODE_READY) ## every checker, as CI runs them
 	scripts/forge fmt --check
 	npx --no-install solhint --disc --noPoster --max-warnings 0 'contracts/**/*.sol'
 	node scripts/abi.mjs --check
+	npm run lint -w frontend --silent
 
 format: setup ## let the formatters write
 	$(BIN)/ruff check --fix .
@@ -114,7 +125,7 @@ kubo: ## build a real Kubo into .cache/kubo (needs Go); the content tests then r
 	@scripts/kubo
 
 clean: ## remove what the targets made, environments included; keys, deployments and state stay
-	rm -rf .venv .venv-brownie .venv-proof .venv-peers .tools .cache/solc .cache/solcx .cache/kubo .cache/images .cache/brownie/test.* node_modules out cache reports
+	rm -rf .venv .venv-brownie .venv-proof .venv-peers .tools .cache/solc .cache/solcx .cache/kubo .cache/images .cache/brownie/test.* node_modules frontend/dist out cache reports
 	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name deployments -exec rm -rf {} +; fi
 	@for kept in .sibyl .cache/brownie/home build/deployments; do \
 	  if [ -e $$kept ]; then echo "kept $$kept; delete it yourself if you are sure"; fi; done
