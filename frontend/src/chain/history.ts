@@ -101,7 +101,7 @@ const DEPTH = 64;
 const STEP = 5_000;
 const LARGEST_STEP = 200_000;
 const CALM = 8; // successes after which a longer range is tried again, twice as many after each refusal
-const TRIES = 5; // failures in a row, of ranges that cannot be halved any more
+const TRIES = 4; // failures in a row, of ranges that cannot be halved any more
 const IDS = 50; // request ids in one filter
 const ENDS = [
   "InferenceFulfilled",

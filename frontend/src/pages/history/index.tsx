@@ -313,7 +313,7 @@ function Filters({
   const said = useWords().history;
   const models = [...new Map(rows.map((row) => [row.entry.model, row.modelName]))].sort((a, b) => a[0] - b[0]);
   return (
-    <search className="history-filters">
+    <div role="search" className="history-filters">
       <Field label={said.search}>
         {(props) => (
           <input
@@ -362,7 +362,7 @@ function Filters({
           </select>
         )}
       </Field>
-    </search>
+    </div>
   );
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { ApiProblem } from "../../api/client";
+import "../../test/files";
 import { catalogue } from "../../words";
 import { type Check, type Files, runChecks } from "./checks";
 import { partOf, readLabels } from "./manifest";
