@@ -53,11 +53,13 @@ def settled(view: RequestView) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A request ready to be sent. ``body`` is its JSON."""
+    """A request ready to be sent: ``body`` is its JSON, of the registry's ``version`` and after its ``last_move``."""
 
     view: RequestView
     body: bytes
     answer: Ready
+    version: object
+    last_move: object | None
 
 
 class Book:
@@ -76,8 +78,13 @@ class Book:
     def at_hand(self, request_id: bytes) -> Rendered | None:
         """A request as it is now, if it was rendered before and nothing has changed since; without waiting."""
         held = self._held.get(request_id)
-        if held is None or held[0] != self.mark():
+        if held is None:
             return None
+        mark = self.mark()
+        if held[0] != mark:
+            if mark is None or not self._stands(request_id, held[1]):
+                return None
+            self._held[request_id] = (mark, held[1])
         self._held.move_to_end(request_id)
         return held[1]
 
@@ -86,9 +93,9 @@ class Book:
         mark = self.mark()
         if mark is None:
             raise StoreError("the database is absent")
-        held = self._held.get(request_id)
-        if held is not None and held[0] == mark:
-            return held[1]
+        held = self.at_hand(request_id)
+        if held is not None:
+            return held
         # Many who ask for the same request at once are served by one look.
         key = (request_id, mark)
         task = self._coming.get(key)
@@ -104,17 +111,32 @@ class Book:
             raise unknown_request()
         return found
 
+    def _stands(self, request_id: bytes, rendered: Rendered) -> bool:
+        """Whether an ended request is as it was, whatever else was written: it changes with a move alone.
+
+        One on its way also changes otherwise, such as by a report that is replaced.
+        """
+        return (
+            settled(rendered.view)
+            and rendered.last_move is not None
+            and rendered.version == self._registry.version
+            and rendered.last_move == self._reads.last_move(request_id)
+        )
+
     def _done(self, key: tuple[bytes, object], task: asyncio.Task[Rendered | None]) -> None:
         self._coming.pop(key, None)
         if not task.cancelled():
             task.exception()  # everyone who waited may have gone
 
     async def _render(self, request_id: bytes, mark: object) -> Rendered | None:
+        # Before the request itself: what moves in between is found to have moved.
+        version, last_move = self._registry.version, self._reads.last_move(request_id)
         view = await self._reads.request(request_id)
         if view is None:
             return None
         body = as_json(shapes.request(view, self._registry.at_hand(view.row.request.model_id)))
-        rendered = Rendered(view, body, ready(body, cache=SETTLED if settled(view) else NO_CACHE))
+        answer = ready(body, cache=SETTLED if settled(view) else NO_CACHE)
+        rendered = Rendered(view, body, answer, version, last_move)
         self._held[request_id] = (mark, rendered)
         self._held.move_to_end(request_id)
         if len(self._held) > HELD:

@@ -22,6 +22,12 @@ class Reads(Protocol):
         Microseconds, on the event loop.
         """
 
+    def last_move(self, request_id: bytes) -> object | None:
+        """Something that differs from the last when the request has moved since; None where that cannot be told.
+
+        Microseconds, on the event loop.
+        """
+
     async def request(self, request_id: bytes) -> RequestView | None:
         """One request, or None."""
 

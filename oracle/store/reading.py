@@ -41,6 +41,7 @@ _ON_THEIR_WAY = (
 )
 # Written out, because SQLite uses a partial index only when the query states the index's condition literally.
 _FULFILLED = text("moves.to_status = 'fulfilled'")
+_LAST_MOVE = "SELECT max(id) FROM moves WHERE request_id = ?"
 
 
 def one(connection: Connection, request_id: bytes) -> RequestView | None:
@@ -248,6 +249,20 @@ class SqliteReads:
             self._unwatch()
             return None
         return self._opened, version
+
+    def last_move(self, request_id: bytes) -> object | None:
+        """Something that differs from the last when the request has moved since; None where that cannot be told.
+
+        Microseconds, from an index.
+        """
+        if self.mark() is None or self._watch is None:
+            return None
+        try:
+            (number,) = self._watch.execute(_LAST_MOVE, ("0x" + request_id.hex(),)).fetchone()
+        except sqlite3.Error:
+            self._unwatch()
+            return None
+        return None if number is None else (self._opened, number)
 
     async def request(self, request_id: bytes) -> RequestView | None:
         """One request with its history, or None."""

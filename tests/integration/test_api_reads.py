@@ -117,6 +117,27 @@ async def test_given_a_request_when_the_oracle_moves_it_then_the_next_answer_say
     assert (await client.get(path)).json()["status"] == "orphaned"
 
 
+async def test_given_an_ended_request_when_others_move_then_it_comes_from_memory_until_a_reorg_takes_its_end(
+    store: SqliteRequestStore, reads: SqliteReads, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await answer(store, [1])
+    path, looked = "/v1/requests/0x" + rid(1).hex(), []
+    look = reads.request
+
+    async def counted(request_id: bytes) -> Any:
+        looked.append(request_id)
+        return await look(request_id)
+
+    monkeypatch.setattr(reads, "request", counted)
+    first = (await client.get(path)).json()
+    await see(store, [2])
+    assert (await client.get(path)).json() == first
+    assert first["status"] == "fulfilled"
+    assert looked == [rid(1)]
+    await store.roll_back(None)
+    assert (await client.get(path)).json()["status"] == "orphaned"
+
+
 async def test_given_nothing_changed_when_marked_then_the_mark_stays_and_each_commit_changes_it(
     store: SqliteRequestStore, reads: SqliteReads
 ) -> None:

@@ -135,6 +135,10 @@ class ScriptedReads:
     def mark(self) -> object | None:
         return len(self.views)
 
+    def last_move(self, request_id: bytes) -> object | None:
+        view = self.views.get(request_id)
+        return None if view is None else len(view.moves)
+
     async def request(self, request_id: bytes) -> RequestView | None:
         return self.views.get(request_id)
 
