@@ -17,19 +17,31 @@ const POLICY = [
   "form-action 'none'",
 ].join("; ");
 
-function policy(): Plugin {
+function head(): Plugin {
   return {
-    name: "sibyl-policy",
-    apply: "build", // the development server writes its styles and its preamble inline
-    transformIndexHtml: () => [
-      { tag: "meta", attrs: { "http-equiv": "Content-Security-Policy", content: POLICY }, injectTo: "head-prepend" },
-    ],
+    name: "sibyl-head",
+    transformIndexHtml: {
+      order: "post",
+      handler: (_, { server }) => [
+        { tag: "script", attrs: { src: "./theme.js" }, injectTo: "head" },
+        // The development server writes its styles and its preamble inline, which the policy would forbid.
+        ...(server
+          ? []
+          : [
+              {
+                tag: "meta",
+                attrs: { "http-equiv": "Content-Security-Policy", content: POLICY },
+                injectTo: "head-prepend" as const,
+              },
+            ]),
+      ],
+    },
   };
 }
 
 export default defineConfig({
   base: "./",
-  plugins: [react(), policy()],
+  plugins: [react(), head()],
   build: {
     target: ["chrome123", "firefox121", "safari17.5"], // those that know light-dark()
     assetsInlineLimit: 0,
