@@ -102,9 +102,10 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], A
     """
     async with world(settings) as known:
         listening = _listen(settings.api_host, settings.api_port)
+        app = create_app(known, settings)
         server = _Server(
             uvicorn.Config(
-                create_app(known, settings),
+                app,
                 http="httptools",
                 ws="none",
                 lifespan="on",
@@ -133,6 +134,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], A
 
             yield url, ended
         finally:
+            app.state.desk.pulse.end()
             server.should_exit = True
             await asyncio.gather(task, return_exceptions=True)
             listening.close()

@@ -174,6 +174,8 @@ class Pulse:
         self._changed = asyncio.Event()
         self._waiting = 0
         self._looking: asyncio.Task[None] | None = None
+        self.over = False
+        """Whether everyone is to go home."""
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -193,6 +195,11 @@ class Pulse:
     def listeners(self) -> int:
         """How many wait."""
         return self._waiting
+
+    def end(self) -> None:
+        """Send everyone home, so that the server need not wait for them."""
+        self.over = True
+        self._changed.set()
 
     def next(self) -> asyncio.Event:
         """What is set at the next change; take it before looking, so that none is missed."""

@@ -67,7 +67,7 @@ async def _follow(desk: Desk, request_id: bytes) -> AsyncIterator[bytes]:
     last: bytes | None = None
     waiting = False
     async with desk.pulse.listening():
-        while (age := time.monotonic() - began) < LONGEST:
+        while (age := time.monotonic() - began) < LONGEST and not desk.pulse.over:
             changed = desk.pulse.next()
             try:
                 found = await desk.book.find(request_id)

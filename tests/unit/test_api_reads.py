@@ -278,6 +278,15 @@ async def test_given_listeners_who_left_when_looked_at_then_nobody_looks_for_cha
     assert pulse._looking is None
 
 
+async def test_given_a_listener_when_the_server_ends_then_the_stream_does_too(here: Api) -> None:
+    stream = Stream(here, put(here, a_view()))
+    await stream.next()
+    await stream.next()
+    here.client._transport.app.state.desk.pulse.end()  # type: ignore[attr-defined]
+    async with asyncio.timeout(2):
+        await stream.ended.wait()
+
+
 # Results -------------------------------------------------------------------------------------------------------
 
 
