@@ -29,7 +29,7 @@ from oracle.errors import (
 from oracle.store.gateway import Question, Spending, SpendingState, SqliteGatewayStore, mark
 from oracle.telemetry import logger
 
-GAS = 150_000
+GAS = 100_000
 """Gas of a request from a balance, generously: a day's limit counts the network's fee, which the gateway pays, too.
 
 Else models that cost nothing could be asked until nothing is left for gas.
