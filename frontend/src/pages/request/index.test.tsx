@@ -1,0 +1,280 @@
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { act, render, screen, waitFor, within } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+
+import { ApiClient, ApiDown } from "../../api/client";
+import { type Configured, ConfigProvider } from "../../api/config";
+import type { Watcher } from "../../api/events";
+import type { Config, RequestView } from "../../api/types";
+import type { ChainRequest } from "../../chain/requests";
+import { NoRpc } from "../../chain/wagmi";
+import { bytesOf, golden } from "../../content/golden";
+import { WordsProvider } from "../../words";
+import { AT, chainOf, ID, type Kind, viewOf } from "./fixtures";
+import RequestPage from ".";
+
+const stub = vi.hoisted(() => ({
+  watcher: null as Watcher | null,
+  chain: null as ChainRequest | Error | null,
+  account: undefined as string | undefined,
+  run: vi.fn(() => Promise.resolve(null)),
+}));
+
+vi.mock("../../api/events", () => ({
+  watchRequest: (_base: string, _id: string, watcher: Watcher) => {
+    stub.watcher = watcher;
+    return () => undefined;
+  },
+}));
+vi.mock("../../chain/client", () => ({ publicClient: () => ({}) }));
+vi.mock("../../chain/requests", async (original) => ({
+  ...(await original<typeof import("../../chain/requests")>()),
+  readRequest: () => (stub.chain instanceof Error ? Promise.reject(stub.chain) : Promise.resolve(stub.chain)),
+}));
+vi.mock("../../chain/actions", async (original) => ({
+  ...(await original<typeof import("../../chain/actions")>()),
+  useTransaction: () => ({ state: { step: "idle" }, running: false, run: stub.run, reset: () => undefined }),
+}));
+vi.mock("wagmi", async (original) => ({
+  ...(await original<typeof import("wagmi")>()),
+  useConnection: () => ({ address: stub.account }),
+}));
+
+const config: Config = {
+  name: "sibyl",
+  version: "0.1.0",
+  chain_id: 31337,
+  chain_name: "Anvil",
+  currency: { symbol: "ETH", decimals: 18 },
+  coordinator: `0x${"c0".repeat(20)}`,
+  start_block: 1,
+  default_model: 1,
+  rpc_url: "http://rpc.example",
+  explorer_url: null,
+  cancel_window: 60,
+  confirmations: 3,
+  backend: "local",
+  gateway: { open: false, address: null },
+  limits: { image_bytes: 1_000_000, image_pixels: 1_000_000, formats: ["PNG"] },
+};
+
+/** Blocks that the gateway of the test sends, by CID. */
+let blocks: Map<string, Uint8Array<ArrayBuffer>>;
+
+beforeEach(() => {
+  const { classification, instances } = golden.documents;
+  blocks = new Map([
+    [classification.cid, bytesOf(classification.text)],
+    [instances.cid, bytesOf(instances.text)],
+    [golden.imageCid, bytesOf("a picture")],
+  ]);
+  vi.stubGlobal("fetch", (address: string) => {
+    const block = blocks.get(new URL(address).pathname.split("/").at(-1) ?? "");
+    return Promise.resolve(block ? new Response(block) : new Response("", { status: 404 }));
+  });
+  stub.chain = null;
+  stub.account = undefined;
+  stub.run.mockClear();
+});
+
+afterEach(() => vi.unstubAllGlobals());
+
+function open(api = new ApiClient("http://api.example")) {
+  api.model = () => Promise.reject(new ApiDown("not asked here"));
+  const configured: Configured = { config, api, down: false };
+  const client = new QueryClient({ defaultOptions: { queries: { retry: false } } });
+  render(
+    <WordsProvider>
+      <QueryClientProvider client={client}>
+        <ConfigProvider value={configured}>
+          <RequestPage id={ID} />
+        </ConfigProvider>
+      </QueryClientProvider>
+    </WordsProvider>,
+  );
+}
+
+function tell(view: RequestView) {
+  act(() => stub.watcher?.onRequest(view));
+}
+
+const VERIFIED = "Verified: these bytes hash to the CID on the chain";
+const answer = () => within(screen.getByRole("region", { name: "Answer" }));
+
+describe("the request page", () => {
+  it("given an answer on the chain, when its bytes hash to the CID there, then it is shown as verified", async () => {
+    stub.chain = chainOf("Fulfilled");
+    open();
+    tell(viewOf("fulfilled"));
+    await answer().findByText(VERIFIED);
+    expect(answer().getAllByText("seven")).toHaveLength(2);
+    expect(answer().getByText(/more typical than 83%/)).toBeTruthy();
+    expect(screen.getByRole("list", { name: "Timeline" }).textContent).toMatch(/Mined in block 124.*Posted on-chain/);
+    expect(screen.getByRole("button", { name: "Result JSON" })).toBeTruthy();
+  });
+
+  it("given a gateway that sends other bytes, when the answer is read, then no label of them is shown", async () => {
+    const { cid, text } = golden.documents.classification;
+    blocks.set(cid, bytesOf(text.replaceAll("seven", "eight")));
+    stub.chain = chainOf("Fulfilled");
+    open();
+    tell(viewOf("fulfilled"));
+    await answer().findByText(/the bytes do not hash to the CID/);
+    expect(screen.queryByText(VERIFIED)).toBeNull();
+    expect(document.body.textContent).not.toContain("eight");
+    expect(answer().getByText("Class 7")).toBeTruthy();
+    expect(screen.queryByRole("button", { name: "Result JSON" })).toBeNull();
+  });
+
+  it.each([
+    ["no RPC endpoint", new NoRpc("none"), /no RPC endpoint to check the chain/],
+    ["a chain that fails", new Error("connection refused"), /chain cannot be read now. It is tried again/],
+  ])("given %s, when the API says an answer, then it is the API's word and never called verified", async (_, error, why) => {
+    stub.chain = error;
+    open();
+    tell(viewOf("fulfilled"));
+    await answer().findByText("Not verified: this is the API's word only");
+    expect(answer().getByText(why)).toBeTruthy();
+    expect(screen.queryByText(VERIFIED)).toBeNull();
+  });
+
+  it("given labels that hold markup and marks that turn text around, when they are shown, then they are plain text", async () => {
+    stub.chain = new NoRpc("none");
+    // What a lying publisher can do is put it into an honest document, whose own CID the chain then names.
+    const { cid, text } = golden.documents.classification;
+    const { sha256, cidOfBytes } = await import("../../content/cid");
+    const evil = bytesOf(text.replaceAll('"seven"', JSON.stringify("<b>seven</b>\u202e")));
+    const evilCid = cidOfBytes(Uint8Array.from([1, 0x55, 0x12, 0x20, ...(await sha256(evil))])).text;
+    blocks.delete(cid);
+    blocks.set(evilCid, evil);
+    open();
+    tell(viewOf("fulfilled", "classification", { result_cid: evilCid }));
+    expect(await answer().findAllByText("<b>seven</b>")).toHaveLength(2);
+    expect(document.querySelector("b")).toBeNull();
+    expect(document.body.textContent).not.toContain("\u202e");
+  });
+
+  it("given an API that is down, when the chain has the answer, then it is told from there and the page says so", async () => {
+    blocks.clear();
+    stub.chain = chainOf("Fulfilled");
+    open();
+    act(() => stub.watcher?.onDown?.());
+    await screen.findByText(/The API does not answer/);
+    expect(await answer().findByText("Class 7")).toBeTruthy();
+    expect(answer().getByText(/the result is not to be had now/)).toBeTruthy();
+  });
+
+  it("given an id that nobody knows, when it is opened, then the page says what to do", async () => {
+    stub.chain = chainOf("Unknown", "classification", { asking: null });
+    open();
+    act(() => stub.watcher?.onWaiting?.());
+    expect(await screen.findByText("Nobody knows this request")).toBeTruthy();
+    expect(screen.getByRole("link", { name: "Look in my history" }).getAttribute("href")).toBe("#/history");
+  });
+
+  it("given neither API nor chain, when a request is opened, then nothing was lost and it can be tried again", async () => {
+    stub.chain = new Error("connection refused");
+    open();
+    act(() => stub.watcher?.onDown?.());
+    expect((await screen.findByRole("alert")).textContent).toMatch(/Nothing was lost/);
+    expect(screen.getByRole("button", { name: "Try again" })).toBeTruthy();
+  });
+
+  it("given a request on its way, when it moves, then the timeline goes along and it is read aloud", async () => {
+    stub.chain = chainOf("Pending");
+    open();
+    tell(viewOf("ready"));
+    await screen.findByText("No answer yet");
+    tell(viewOf("computing"));
+    const now = () => screen.getByRole("list", { name: "Timeline" }).querySelector('[aria-current="step"]')?.textContent;
+    expect(now()).toMatch(/Computing at provider oak-3/);
+    expect(screen.getAllByRole("status").map(({ textContent }) => textContent)).toContain("Computing at provider oak-3");
+  });
+
+  it("given a deadline that the chain has passed, when a wallet is connected, then anyone can send the refund", async () => {
+    stub.account = `0x${"77".repeat(20)}`;
+    stub.chain = chainOf("Pending", "classification", { head: { number: 300, timestamp: AT + 601 } });
+    open();
+    tell(viewOf("expired"));
+    await userEvent.click(await screen.findByRole("button", { name: "Take the money back" }));
+    expect(stub.run).toHaveBeenCalledWith({ functionName: "refund", args: [ID] });
+  });
+
+  it("given no wallet, when the deadline has passed, then the button waits for one and says so", async () => {
+    stub.chain = chainOf("Pending", "classification", { head: { number: 300, timestamp: AT + 601 } });
+    open();
+    tell(viewOf("expired"));
+    expect((await screen.findByRole<HTMLButtonElement>("button", { name: "Take the money back" })).disabled).toBe(true);
+    expect(screen.getByText(/Connect a wallet first/)).toBeTruthy();
+  });
+
+  it("given its requester within the cancel window, when it is pending, then it can be cancelled on its own terms", async () => {
+    vi.spyOn(Date, "now").mockReturnValue((AT + 20) * 1000);
+    const chain = chainOf("Pending", "classification", { head: { number: 125, timestamp: AT + 20 } });
+    stub.account = chain.asking?.requester;
+    stub.chain = chain;
+    open();
+    tell(viewOf("seen"));
+    await userEvent.click(await screen.findByRole("button", { name: "Cancel, 40 s left" }));
+    expect(stub.run).toHaveBeenCalledWith({
+      functionName: "cancel",
+      args: [expect.objectContaining({ nonce: 7n, modelId: 1n, createdAt: BigInt(AT), deadline: BigInt(AT + 600) })],
+    });
+  });
+
+  it("given a failure that the oracle reported, when it is opened, then its reason and the money's way are told", async () => {
+    stub.chain = chainOf("Failed");
+    open();
+    tell(viewOf("rejected"));
+    expect(await answer().findByText(/does not name a whole, readable picture/)).toBeTruthy();
+    expect(answer().getByText(/whole payment went back/)).toBeTruthy();
+  });
+});
+
+describe("things in a picture", () => {
+  async function scene(kind: Kind = "instances") {
+    stub.chain = chainOf("Fulfilled", kind);
+    open();
+    tell(viewOf("fulfilled", kind));
+    await answer().findByText(VERIFIED);
+    const shapes = () => [...document.querySelectorAll(".viewer-shape")];
+    return { shapes, colour: (shape?: Element) => shape?.querySelector("path:last-child")?.getAttribute("fill") };
+  }
+
+  it("given a scene, when a thing is switched off, then it leaves the picture and the others keep their colours", async () => {
+    const { shapes, colour } = await scene();
+    expect(answer().getByText("5 things found")).toBeTruthy();
+    const [circle, ...others] = screen.getAllByRole("checkbox");
+    expect(others).toHaveLength(2);
+    // The best is drawn last, uppermost.
+    const before = shapes().map(colour);
+    const swatches = [...document.querySelectorAll(".request-swatch rect")].map((rect) => rect.getAttribute("fill"));
+    expect([...before].reverse()).toEqual(swatches);
+    await userEvent.click(circle as HTMLElement);
+    expect(shapes().map(colour)).toEqual(before.slice(0, 2));
+    await userEvent.click(screen.getByRole("button", { name: "Show all" }));
+    expect(shapes()).toHaveLength(3);
+    await userEvent.click(screen.getByRole("button", { name: "Hide all" }));
+    expect(shapes()).toHaveLength(0);
+  });
+
+  it("given a scene, when a row is pointed at, then its shape stands out, and the other way round", async () => {
+    const { shapes } = await scene();
+    const rows = document.querySelectorAll(".request-thing");
+    await userEvent.hover(rows[1] as Element);
+    expect(shapes().map(({ classList }) => classList.contains("viewer-active"))).toEqual([false, true, false]);
+    await userEvent.hover(shapes()[0] as Element);
+    await waitFor(() => expect(rows[2]?.classList.contains("request-thing-active")).toBe(true));
+    expect(rows[1]?.classList.contains("request-thing-active")).toBe(false);
+  });
+
+  it("given a scene, when it is put beside its mask, then both are there with names of their own", async () => {
+    await scene();
+    await userEvent.click(screen.getByRole("radio", { name: "Side by side" }));
+    expect(screen.getByRole("region", { name: "Original" })).toBeTruthy();
+    expect(within(screen.getByRole("region", { name: "Mask" })).getByRole("img").getAttribute("aria-label")).toMatch(
+      /circle, star, square/,
+    );
+  });
+});
