@@ -182,7 +182,8 @@ class Pulse:
         """While anyone is in here, changes are looked for."""
         self._waiting += 1
         if self._looking is None:
-            self._looking = asyncio.create_task(self._look(), name="pulse")
+            # Marked before anyone reads: what changes until the task begins is not missed.
+            self._looking = asyncio.create_task(self._look(self._book.mark()), name="pulse")
         try:
             yield
         finally:
@@ -205,8 +206,7 @@ class Pulse:
         """What is set at the next change; take it before looking, so that none is missed."""
         return self._changed
 
-    async def _look(self) -> None:
-        last = self._book.mark()
+    async def _look(self, last: object | None) -> None:
         while True:
             await asyncio.sleep(LOOK)
             mark = self._book.mark()
