@@ -46,7 +46,9 @@ def read(url: str) -> dict[str, Any]:
         time.sleep(0.2)
 
 
-def test_given_a_picture_when_two_lines_of_curl_are_sent_then_its_prediction_comes(up: Running, kitten: Path) -> None:
+def test_given_a_picture_when_two_lines_of_curl_are_sent_then_its_prediction_comes(
+    up: Running, kitten: Path, tmp_path: Path
+) -> None:
     host = up.facts["api_url"]
     asked = curl("-X", "POST", "-F", f"image=@{kitten}", f"{host}/requestPrediction/mnist-cnn")
     assert asked["request_id"].startswith("0x")
@@ -58,7 +60,7 @@ def test_given_a_picture_when_two_lines_of_curl_are_sent_then_its_prediction_com
         assert told["predictions"][0]["label"] == "4"
         assert told["predictions"][0]["probability"] > 0.5
     # The gateway asked on-chain, from its own balance; the CLI reads the same answer from there.
-    result = up.json("result", asked["request_id"])
+    result = up.json("result", asked["request_id"], "--out", str(tmp_path))
     assert result["labels"][0]["label"] == "4"
     picture = httpx.get(f"{host}/ipfs/{asked['image_cid']}", timeout=30)
     assert picture.content == kitten.read_bytes()
