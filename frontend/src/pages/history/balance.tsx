@@ -9,7 +9,7 @@ import { Button, Money, Panel } from "../../parts";
 import { TransactionLine } from "../../wallet/transaction-line";
 import { useWords } from "../../words";
 import { amount } from "../../words/format";
-import type { Token } from "./models";
+import type { Token } from "../../chain/tokens";
 
 /** What the account has at the contract, and a way to take it; nothing where there is nothing. */
 export function Balances({ account, tokens }: { account: Address; tokens: readonly Token[] }) {

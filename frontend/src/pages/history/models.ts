@@ -1,20 +1,12 @@
 /** What the history needs to know of models: from the API, and without it from the chain. */
 import { useQueries, useQuery } from "@tanstack/react-query";
 import { useCallback, useMemo } from "react";
-import { type Address, getAddress, type PublicClient, zeroAddress } from "viem";
+import { getAddress } from "viem";
 
 import { useConfig } from "../../api/config";
-import type { Config } from "../../api/types";
-import { coordinatorAbi, erc20Abi } from "../../chain/abi";
 import { publicClient } from "../../chain/client";
+import { ether, type Token, tokenOfModel } from "../../chain/tokens";
 import { plain } from "../../content/plain";
-
-export interface Token {
-  /** The zero address is ether. */
-  address: Address;
-  symbol: string;
-  decimals: number;
-}
 
 export interface ModelFacts {
   id: number;
@@ -26,20 +18,6 @@ export interface ModelFacts {
 }
 
 const FOREVER = { staleTime: Infinity, gcTime: Infinity } as const;
-
-/** Symbol and decimals of a token as it says itself; what it says is only text. */
-export async function readToken(client: PublicClient, address: Address): Promise<Token> {
-  const of = { address, abi: erc20Abi } as const;
-  const [decimals, symbol] = await Promise.all([
-    client.readContract({ ...of, functionName: "decimals" }),
-    client.readContract({ ...of, functionName: "symbol" }).catch(() => ""),
-  ]);
-  return { address, symbol: plain(symbol, 12) || address.slice(0, 8), decimals };
-}
-
-export function ether(config: Config): Token {
-  return { address: zeroAddress, ...config.currency };
-}
 
 /** Facts of these models; `models(id)` answers at once with what is known so far. */
 export function useModels(ids: readonly number[]): (id: number) => ModelFacts {
@@ -67,20 +45,7 @@ export function useModels(ids: readonly number[]): (id: number) => ModelFacts {
     return model ? model.token !== null && model.token_decimals === undefined : !listed.isPending;
   });
   const onChain = useQueries({
-    queries: unknown.map((id) => ({
-      queryKey: ["token of model", config.chain_id, config.coordinator, id],
-      queryFn: async (): Promise<Token> => {
-        const { token } = await client.readContract({
-          address: config.coordinator,
-          abi: coordinatorAbi,
-          functionName: "modelOf",
-          args: [BigInt(id)],
-        });
-        return token === zeroAddress ? ether(config) : readToken(client, token);
-      },
-      retry: 1,
-      ...FOREVER,
-    })),
+    queries: unknown.map((id) => tokenOfModel(client, config, id)),
   });
 
   return useCallback(
@@ -96,7 +61,9 @@ export function useModels(ids: readonly number[]): (id: number) => ModelFacts {
               symbol: plain(model.token_symbol, 12),
               decimals: model.token_decimals ?? 18,
             }
-          : ether(config));
+          : model || listed.isPending
+            ? ether(config)
+            : { ...ether(config), symbol: "?" });
       return {
         id,
         name: plain(model?.name ?? detail?.name ?? "", 64),
@@ -104,6 +71,6 @@ export function useModels(ids: readonly number[]): (id: number) => ModelFacts {
         labels: Array.isArray(labels) ? labels.map((label) => plain(String(label), 80)) : null,
       };
     },
-    [known, details, order, onChain, unknown, config],
+    [known, listed.isPending, details, order, onChain, unknown, config],
   );
 }

@@ -4,7 +4,8 @@ import type { HistoryEntry } from "../../chain/history";
 import type { Language, Words } from "../../words";
 import { answerText } from "./answer";
 import { toCsv } from "./csv";
-import type { ModelFacts, Token } from "./models";
+import type { Token } from "../../chain/tokens";
+import type { ModelFacts } from "./models";
 
 /** A request as the page shows it. */
 export interface Row {

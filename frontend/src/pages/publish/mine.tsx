@@ -14,7 +14,7 @@ import { TransactionLine } from "../../wallet/transaction-line";
 import { useWallet } from "../../wallet/use-wallet";
 import { useLanguage, useWords } from "../../words";
 import { percent } from "../../words/format";
-import { ether, readToken, type Token } from "../history/models";
+import { ether, readToken, type Token } from "../../chain/tokens";
 import { parsePrice, whyNot } from "./price";
 
 const AT_ONCE = 10;

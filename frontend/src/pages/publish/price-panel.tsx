@@ -13,7 +13,7 @@ import { TransactionLine } from "../../wallet/transaction-line";
 import { useWallet } from "../../wallet/use-wallet";
 import { useLanguage, useWords } from "../../words";
 import { percent } from "../../words/format";
-import { ether, readToken } from "../history/models";
+import { ether, readToken } from "../../chain/tokens";
 import type { Checked } from "./checks";
 import { parsePrice, whyNot } from "./price";
 

@@ -1,7 +1,10 @@
+import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 
 import { useConfig } from "../../api/config";
 import type { Model } from "../../api/types";
+import { publicClient } from "../../chain/client";
+import { ether, tokenOfModel } from "../../chain/tokens";
 import { Cid, Hash } from "../../parts/hash";
 import { Money } from "../../parts/money";
 import { Panel } from "../../parts/panel";
@@ -88,13 +91,22 @@ function brief(seconds: number, language: Language): string {
   return seconds < 1 ? `${Math.max(1, Math.round(seconds * 1000))} ms` : duration(seconds, language);
 }
 
-function Paid({ facts: { payment, token }, model }: { facts: Facts; model: Model | null }) {
+function Paid({ facts: { payment, token, model: number }, model }: { facts: Facts; model: Model | null }) {
   const words = useWords().request;
   const { config } = useConfig();
   const priced = token === undefined ? model?.token : token;
+  const told =
+    priced === null
+      ? ether(config)
+      : model?.token_decimals === undefined
+        ? undefined
+        : { symbol: plain(model.token_symbol, 12), decimals: model.token_decimals };
+  const read = useQuery({
+    ...tokenOfModel(publicClient(config), config, number ?? 0),
+    enabled: told === undefined && number !== null,
+  });
   if (payment === null) return null;
-  if (priced === null) return <Money value={payment} symbol={config.currency.symbol} decimals={config.currency.decimals} />;
-  if (model?.token_decimals !== undefined)
-    return <Money value={payment} symbol={plain(model.token_symbol, 12)} decimals={model.token_decimals} />;
+  const currency = told ?? read.data;
+  if (currency) return <Money value={payment} symbol={currency.symbol} decimals={currency.decimals} />;
   return <span>{words.parts(payment.toString(), priced ?? "?")}</span>;
 }
