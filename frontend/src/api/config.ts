@@ -62,7 +62,7 @@ export function useLoadConfig(): { configured: Configured | null; loading: boole
     retry: 1,
   });
   const config = query.data ?? kept;
-  const down = query.isError;
+  const down = query.failureCount > 0 || query.isError;
   const configured = useMemo(() => (config ? { config, api, down } : null), [config, api, down]);
   return {
     configured,

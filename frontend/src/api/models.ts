@@ -21,7 +21,7 @@ export interface Models {
 
 /** Every model, from the API, or from the chain while the API is down. */
 export function useModels(): Models {
-  const { api, config } = useConfig();
+  const { api, config, down } = useConfig();
   const key = `models.${api.base}`;
   const told = useQuery({
     queryKey: ["models", api.base],
@@ -32,21 +32,22 @@ export function useModels(): Models {
     },
     refetchInterval: 30_000,
   });
+  const silent = down || told.failureCount > 0 || told.isError;
   const read = useQuery({
     queryKey: ["models on the chain", config.chain_id, config.coordinator],
     queryFn: () => modelsOnChain(config, (storage.json(key) as Model[] | null) ?? []),
-    enabled: told.isError,
+    enabled: silent,
     refetchInterval: 30_000,
   });
-  const fromChain = told.isError && read.data !== undefined;
+  const fromChain = silent && read.data !== undefined;
   return {
     models: fromChain ? read.data : told.data?.items,
     source: fromChain ? "chain" : "api",
-    loading: told.isPending || (told.isError && !told.data && read.isPending),
-    error: told.isError && read.isError ? told.error : null,
+    loading: silent ? read.isPending : told.isPending,
+    error: silent && read.isError ? (told.error ?? read.error) : null,
     retry: () => {
       void told.refetch();
-      if (told.isError) void read.refetch();
+      if (silent) void read.refetch();
     },
   };
 }

@@ -111,7 +111,7 @@ function Account() {
   }
   return (
     <>
-      <Button small title={wallet.address} onClick={() => setOpen(true)}>
+      <Button small className="header-account" title={wallet.address} onClick={() => setOpen(true)}>
         <Icon name="wallet" size={16} />
         <span className="visually-hidden">{words.account} </span>
         <span className="mono">{shorten(wallet.address)}</span>

@@ -62,7 +62,7 @@ export function PayPanel({
       return of.missing(`${amount(lacks.token, decimals)} ${symbol}`, `${amount(price, decimals)} ${symbol}`);
     }
     if (lacks.ether === 0n) return null;
-    const ether = (value: bigint) => `${amount(value, config.currency.decimals, 4)} ${config.currency.symbol}`;
+    const ether = (value: bigint) => `${amount(value, config.currency.decimals, 3)} ${config.currency.symbol}`;
     return of.missing(ether(lacks.ether), ether(total ?? fee ?? 0n));
   }
 
@@ -122,7 +122,7 @@ export function PayPanel({
   );
 
   function owed({ price, symbol, decimals, total }: Cost, balance: boolean): string {
-    if (total !== null && !balance) return `${amount(total, decimals, 4)} ${symbol}`;
+    if (total !== null && !balance) return `${amount(total, decimals, 3)} ${symbol}`;
     return `${amount(price, decimals)} ${symbol}`;
   }
 }
@@ -142,7 +142,7 @@ function Line({ cost, fromBalance }: { cost: Cost; fromBalance: boolean }) {
           ? of.balanceLine(price, fee)
           : cost.total === null
             ? of.tokenLine(price, fee)
-            : of.line(price, fee, `${amount(cost.total, config.currency.decimals, 4)} ${coin}`)}
+            : of.line(price, fee, `${amount(cost.total, config.currency.decimals, 3)} ${coin}`)}
     </p>
   );
 }

@@ -28,6 +28,7 @@ export function ProviderPanel({
     enabled: config.backend !== "local",
     refetchInterval: 30_000,
   });
+  const silent = providers.isError || providers.failureCount > 0;
   const known = providers.data?.items ?? [];
   return (
     <Panel title={of.title}>
@@ -40,8 +41,8 @@ export function ProviderPanel({
             <span className="small soft">{config.backend === "local" ? of.local : of.bestText}</span>
           </span>
         </label>
-        {config.backend !== "local" && providers.isPending && <Skeleton lines={2} />}
-        {providers.isError && known.length === 0 && <p className="small soft">{of.failed}</p>}
+        {config.backend !== "local" && providers.isPending && !silent && <Skeleton lines={2} />}
+        {silent && known.length === 0 && <p className="small soft">{of.failed}</p>}
         {providers.data && known.length === 0 && <p className="small soft">{of.none}</p>}
         {known.length > 0 && (
           <details className="ask-provider-list" open={open || chosen !== null}>
