@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 
 import { describe } from "vitest";
 
-import { addressOf } from "./harness/chain.js";
 import { answered, choosePicture, chooseModel, connect, payAndAsk, payButton, requestId } from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
 import { expect, test } from "./harness/site.js";
@@ -133,11 +132,9 @@ describe("asking", () => {
     await chooseModel(page, /mnist-cnn/);
     await connect(page);
     await page
-      .getByText(/missing|short of|too little|not enough/i)
+      .getByText(/This account is missing 0\.\d+ ETH/)
       .first()
       .waitFor();
     expect(wallet.sent).toHaveLength(0);
-    expect(wallet.address).toMatch(/^0x/);
-    expect(addressOf).toBeTypeOf("function");
   });
 });

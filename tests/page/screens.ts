@@ -19,8 +19,9 @@ const SHAPES = (["light", "dark"] as const).flatMap((theme) => [390, 1280].map((
 type Shape = (typeof SHAPES)[number];
 
 async function shoot(page: Page, name: string, { theme, width }: Shape): Promise<void> {
-  await page.waitForLoadState("networkidle", { timeout: 3_000 }).catch(() => undefined); // an event stream never ends
-  await page.waitForTimeout(300);
+  await page.getByRole("main").waitFor();
+  await page.waitForFunction(() => document.querySelector("[aria-busy=true]") === null, undefined, { timeout: 10_000 });
+  await page.waitForTimeout(500); // pictures settle
   await page.screenshot({
     path: join(FOLDER, `${name}-${theme}-${width}.png`),
     fullPage: true,

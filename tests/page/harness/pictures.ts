@@ -20,7 +20,7 @@ for value in (3, 7):
     digit = draw_digit(value, DEMO_SEED + 500 + value, style="mnist")
     digit.save(folder / f"digit-{value}.png")
 (folder / "scene.png").write_bytes(scene().png)
-large = draw_digit(7, DEMO_SEED + 507, style="mnist").convert("RGB").resize((6000, 6000))
+large = draw_digit(7, DEMO_SEED + 507, style="mnist").convert("RGB").resize((7000, 7000))
 large.save(folder / "large.jpg", quality=95)
 (folder / "broken.jpg").write_bytes(b"\\xff\\xd8\\xff\\xe0 this is no picture")
 `;
