@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from oracle.api.ports import Holder, Paid, WishBox
 from oracle.chain.account import AccountSender, TooDear
-from oracle.chain.calls import CallReverted
+from oracle.chain.calls import CallReverted, RevertedInBlock
 from oracle.chain.coordinator import CoordinatorReader
 from oracle.domain import ChainEvent, Cid, RequestSeen
 from oracle.errors import (
@@ -193,8 +193,12 @@ class Gateway:
                 max_price=asked.amount,
                 from_balance=True,
             )
+        except RevertedInBlock as error:
+            # Whoever publishes a model can make it so; were the fee not counted, it could be spent without a limit.
+            await self._store.burnt(spending.id)
+            raise self._translated(error) from error
         except ChainError as error:
-            # The simulation, the node or the chain itself said no, or nothing had gone out yet: nothing was paid.
+            # The simulation or the node said no, or nothing had gone out yet: nothing was paid.
             if isinstance(error, CallReverted | TransactionRefused | TooDear) or len(self._sender.sent) == before:
                 await self._store.release(spending.id)
                 raise self._translated(error) from error

@@ -49,6 +49,10 @@ class CallReverted(ChainError):
         self.error = error
 
 
+class RevertedInBlock(CallReverted):
+    """A transaction was mined and reverted: its fee is spent, and nothing else."""
+
+
 class UnexpectedAnswer(RpcUnavailable):
     """A call returned bytes that the function cannot return: no contract there, another one, or a lying endpoint."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from oracle.chain.calls import CallReverted, no_funds, revert_of
+from oracle.chain.calls import CallReverted, RevertedInBlock, no_funds, revert_of
 from oracle.chain.codec import InvalidData, hexed, quantity, unhexed
 from oracle.chain.fees import FeeMarket, FeePolicy
 from oracle.chain.rpc import Rpc, RpcFault
@@ -187,7 +187,7 @@ class TransactionSender:
     def _mined(self, transaction_hash: bytes, raw: Mapping[str, Any]) -> Mined:
         try:
             if quantity(raw.get("status")) != 1:
-                raise CallReverted(f"transaction {hexed(transaction_hash)} was mined and reverted")
+                raise RevertedInBlock(f"transaction {hexed(transaction_hash)} was mined and reverted")
             contract = raw.get("contractAddress")
             return Mined(
                 transaction_hash=transaction_hash,

@@ -284,6 +284,10 @@ class SqliteGatewayStore:
         """Nothing was sent for a spending: it counts no more, and its idempotency key is free."""
         await self._settle(spending, {"state": SpendingState.RELEASED, "idempotency": None})
 
+    async def burnt(self, spending: int) -> None:
+        """Nothing but the network's fee was spent for it, which goes on counting; its idempotency key is free."""
+        await self._settle(spending, {"amount": 0, "idempotency": None})
+
     async def known(self, request_ids: Iterable[bytes]) -> frozenset[bytes]:
         """Which of these requests belong to a spending."""
         wanted = list(request_ids)

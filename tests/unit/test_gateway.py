@@ -12,7 +12,7 @@ import pytest
 from oracle import gateway as rooms
 from oracle.api.ports import Holder
 from oracle.chain.account import Asked, TooDear
-from oracle.chain.calls import CallReverted
+from oracle.chain.calls import CallReverted, RevertedInBlock
 from oracle.domain import BlockRef, ChainEvent, Cid, InferenceRequest, LogPosition, OnChainModel, RequestSeen
 from oracle.errors import (
     AskedOtherwise,
@@ -278,6 +278,21 @@ async def test_given_nothing_was_sent_for_certain_when_it_fails_then_it_counts_n
     assert await spent(store) == 0
     await here.ask(ANN, 1, PICTURE, idempotency="k")
     assert await spent(store) == COST
+
+
+async def test_given_a_transaction_that_reverts_in_its_block_when_asked_again_and_again_then_its_fees_reach_the_limit(
+    node: Node, store: SqliteGatewayStore
+) -> None:
+    fee = GAS * GAS_PRICE
+    poor = replace(ANN, limit=COST + fee)
+    node.fates = [RevertedInBlock("transaction 0x77 was mined and reverted")] * 2
+    here = gateway(node, store)
+    for counted_so_far in (fee, 2 * fee):
+        with pytest.raises(CallReverted):
+            await here.ask(poor, 1, PICTURE, idempotency="k")
+        assert await spent(store) == counted_so_far
+    with pytest.raises(DayLimitReached):
+        await here.ask(poor, 1, PICTURE, idempotency="k")
 
 
 async def test_given_an_account_without_ether_for_the_fee_when_asked_then_402s_error(
