@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -29,9 +30,14 @@ _PORTS = frozenset({80, 443})
 _MOST_URL = 2_048
 _MOST_ADDRESSES = 8
 _PIECE = 64 * 1024
-_6TO4_RELAYS = ipaddress.ip_network("192.88.99.0/24")
+# Global to some versions of Python in part, and of use to nobody: relays of 6to4, protocol assignments (a cloud's own
+# service at 192.0.0.192 among them), documentation.
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "192.0.0.0/24", "3fff::/20")))
 # Public by its number, and yet a cloud's own service for the machines in it.
 _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
+
+# A name that anyone chose may keep its thread long after nobody waits any more: none of those that others work with.
+_RESOLVERS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="sibyl-names")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -55,7 +61,7 @@ def _is_open(address: Address) -> bool:
         address.is_global
         and not (address.is_multicast or address.is_private or address.is_reserved or address.is_unspecified)
         and not (isinstance(address, ipaddress.IPv6Address) and address.is_site_local)
-        and not (isinstance(address, ipaddress.IPv4Address) and address in _6TO4_RELAYS)
+        and not any(address in network for network in _SPECIAL)
         and address not in _METADATA
     )
 
@@ -74,8 +80,11 @@ def _carried(address: Address) -> list[Address]:
 
 async def system_resolve(host: str, port: int) -> Sequence[str]:
     """What the system's resolver says, over all families."""
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(info[4][0]) for info in infos]
+
+    def look_up() -> list[str]:
+        return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+    return await asyncio.get_running_loop().run_in_executor(_RESOLVERS, look_up)
 
 
 class WebFetcher:

@@ -25,6 +25,7 @@ _INSIDE = """
 224.0.0.1 239.1.1.1 240.0.0.1 255.255.255.255 ::1 :: ::ffff:10.0.0.1 ::ffff:169.254.169.254 ::7f00:1 fe80::1
 fe80::1%eth0 fc00::1 fd00:ec2::254 fec0::1 ff02::1 2001:db8::1 2002:7f00:1:: 2002:a00:1:: 64:ff9b::7f00:1
 64:ff9b::a00:1 64:ff9b:1::1 2001:0:7f00:1::1 100::1 example.org 127.1 2130706433
+192.0.0.8 192.0.0.9 192.0.0.192 3fff::1
 """
 INSIDE = _INSIDE.split()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
