@@ -21,6 +21,7 @@ T = TypeVar("T")
 RESULT_BYTES = 8 * MIB
 OPEN_BYTES = 16 * MIB
 OPEN_SECONDS = 10.0  # for a CID that anybody may name
+_ROOM = 1024  # bytes that a content takes in memory beside its own: many small ones are to be bounded, too
 
 
 class Shelf:
@@ -78,10 +79,10 @@ class Shelf:
             data = await fetch()
         if len(data) <= self._most // 4:
             self._held[key] = data
-            self._bytes += len(data)
+            self._bytes += len(data) + _ROOM
             while self._bytes > self._most:
                 _, old = self._held.popitem(last=False)
-                self._bytes -= len(old)
+                self._bytes -= len(old) + _ROOM
         return data
 
     def _done(self, key: Hashable, task: asyncio.Task[bytes]) -> None:
