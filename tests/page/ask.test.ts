@@ -97,7 +97,7 @@ describe("asking", () => {
     const page = await site.open();
     await choosePicture(page, picture(run.pictures, "large"));
     await page
-      .getByText(/made smaller|resized|scaled/i)
+      .getByText(/Made smaller, from 7000 . 7000 to/)
       .first()
       .waitFor();
   });

@@ -47,10 +47,7 @@ describe("results", () => {
       return Buffer.from(`${text} `, "latin1");
     });
     const page = await site.open(`#/request/${run.asked.digit.id}`);
-    await page
-      .getByText(/not verified|do not hash|do not match/i)
-      .first()
-      .waitFor();
+    await page.getByText("Not verified: the bytes do not hash to the CID on the chain").first().waitFor();
     expect(await verified(page).count()).toBe(0);
   });
 
@@ -85,6 +82,8 @@ describe("results", () => {
     const file = join(mkdtempSync(join(tmpdir(), "sibyl-manifest-")), "manifest.json");
     writeFileSync(file, JSON.stringify(hostile));
     await sibyl(run.facts, "models", "publish", file, join(folder, "weights.npz"), "--price", "0.0001");
+    const listed = async (): Promise<string> => (await fetch(`${run.facts.api_url}/v1/models`)).text();
+    await expect.poll(listed, { timeout: 20_000 }).toContain("digits-in-markup");
 
     const page = await site.open("#/", { wallets: [await site.wallet()] });
     await choosePicture(page, picture(run.pictures, "digit-7"));

@@ -32,11 +32,7 @@ describe("wallets", () => {
     const page = await site.open();
     await choosePicture(page, picture(run.pictures, "digit-7"));
     await connectButton(page).click();
-    await page
-      .getByRole("dialog")
-      .getByText(/no wallet/i)
-      .first()
-      .waitFor();
+    await page.getByRole("dialog").getByText("No wallet found").first().waitFor();
     await page.keyboard.press("Escape");
     await page.goto(site.url(`#/request/${run.asked.digit.id}`));
     await answered(page);
@@ -84,7 +80,7 @@ describe("wallets", () => {
     await connectButton(page).click();
     await page.getByRole("dialog").getByRole("button", { name: "Test Wallet" }).click();
     await page
-      .getByText(/declined|rejected|turned down|said no/i)
+      .getByText(/You declined in your wallet/)
       .first()
       .waitFor();
     if (await page.getByRole("dialog").isVisible()) await page.keyboard.press("Escape");
@@ -97,10 +93,7 @@ describe("wallets", () => {
     const page = await site.open("#/", { wallets: [wallet] });
     await connectButton(page).click();
     await page.getByRole("dialog").getByRole("button", { name: "Test Wallet" }).click();
-    await page
-      .getByText(/unlock/i)
-      .first()
-      .waitFor();
+    await page.getByText("Your wallet is locked").first().waitFor();
   });
 
   test("given a signature that is declined (4001), when tried again, then it is paid once", async ({ site, run }) => {
@@ -109,7 +102,7 @@ describe("wallets", () => {
     wallet.rejectNext("send");
     await payButton(page).click();
     await page
-      .getByText(/declined|rejected|turned down|said no/i)
+      .getByText(/You declined in your wallet/)
       .first()
       .waitFor();
     expect(wallet.sent).toHaveLength(0);
@@ -127,7 +120,7 @@ describe("wallets", () => {
     const page = await site.open("#/", { wallets: [wallet] });
     await connect(page);
     await page
-      .getByRole("button", { name: /wrong network|switch/i })
+      .getByRole("button", { name: /wrong network/i })
       .first()
       .click();
     await expect.poll(() => wallet.chain).toBe(site.facts.chain_id);
@@ -146,7 +139,7 @@ describe("wallets", () => {
     const page = await site.open("#/", { wallets: [wallet] });
     await connect(page);
     await page
-      .getByRole("button", { name: /wrong network|switch/i })
+      .getByRole("button", { name: /wrong network/i })
       .first()
       .click();
     await expect.poll(() => wallet.chain).toBe(site.facts.chain_id);
@@ -190,7 +183,7 @@ describe("wallets", () => {
     wallet.selectChain(1337);
     held.reject();
     await page
-      .getByRole("button", { name: /wrong network|switch/i })
+      .getByRole("button", { name: /wrong network/i })
       .first()
       .waitFor();
     expect(wallet.sent).toHaveLength(0);
@@ -234,10 +227,7 @@ describe("wallets", () => {
     } finally {
       await site.chain.setAutomine(true);
     }
-    await page
-      .getByText(/cancelled/i)
-      .first()
-      .waitFor();
+    await page.getByText("Cancelled in the wallet").first().waitFor();
     expect(page.url()).not.toContain("#/request/");
   });
 
