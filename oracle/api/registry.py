@@ -25,6 +25,7 @@ AGAIN = 60.0  # seconds before a manifest that did not come is tried again
 AT_ONCE = 3  # manifests on their way
 BUDGET = 64 * 1024 * 1024  # bytes of manifests that are held
 COMING = "its manifest is being read"
+ABSENT = "its manifest did not come"
 _SHORT = 16  # characters of a token's symbol that are shown
 
 _log = logger("api")
@@ -154,7 +155,9 @@ class Registry:
             self._failed.pop(cid, None)
         except SibylError as error:
             lasting = isinstance(error, PermanentFailure)
-            self._failed[cid] = (str(error), time.monotonic() + (3600.0 if lasting else AGAIN))
+            _log.info("manifest %s: %s", cid, error)
+            # Only what is wrong with the manifest itself is for everyone; the rest names hosts of this machine.
+            self._failed[cid] = (str(error) if lasting else ABSENT, time.monotonic() + (3600.0 if lasting else AGAIN))
         finally:
             self._coming.discard(cid)
         now = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 
 from oracle.api import routes_events, routes_ipfs, schemas
 from oracle.domain import Cid, FailureReason, ImageFacts, OnChainModel, RequestStatus
-from oracle.errors import RpcUnavailable, StoreError
+from oracle.errors import ContentUnavailable, RpcUnavailable, StoreError
 from oracle.ports import RequestRow
 from oracle.views import Moved, Place, RequestView
 from tests.unit.api_doubles import Api, api
@@ -404,6 +404,19 @@ async def test_given_a_manifest_that_does_not_come_when_models_are_listed_then_n
     first, second = told["items"]
     assert (first["name"], first["classes"], first["familiarity"], first["problem"]) == ("mnist-cnn", 10, True, "")
     assert (second["name"], second["price"], second["problem"]) == ("model 2", "5", "its manifest is being read")
+
+
+async def test_given_a_content_store_that_is_down_when_models_are_listed_then_its_address_is_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch(cid: Cid, *, limit: int, timeout: float) -> bytes:
+        raise ContentUnavailable("the IPFS node at /dns/secret-host/tcp/5001/http does not answer as one")
+
+    async with api(tmp_path, {1: MANIFEST}) as here:
+        monkeypatch.setattr(here.files, "fetch", fetch)
+        here.reads.speeds = _no_speeds  # type: ignore[attr-defined]
+        (told,) = (await here.client.get("/v1/models")).json()["items"]
+    assert told["problem"] == "its manifest did not come"
 
 
 async def test_given_a_chain_that_does_not_answer_when_models_are_asked_for_then_503_first_and_the_last_list_later(
