@@ -598,6 +598,15 @@ def test_given_a_call_that_never_ends_when_its_time_is_over_then_it_is_called_of
     assert ended.wait(5)
 
 
+@pytest.fixture
+def ctrl_c_heard() -> Iterator[None]:
+    """What a terminal's Python has; one that was started in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_heard")
 def test_given_a_long_call_when_ctrl_c_comes_then_it_ends_at_once_and_the_work_is_called_off(loop: LoopThread) -> None:
     ended = threading.Event()
     pressed = threading.Timer(0.2, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
