@@ -1,0 +1,155 @@
+import { fireEvent, screen, waitFor, within } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+
+import type { Model } from "../../api/types";
+import { FakeChain, ME } from "../../chain/chain-double";
+import { show, type World } from "../../test/world";
+import AskPage from "./index";
+import { readCid, readUrl } from "./use-picture";
+
+const CID = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG";
+const PNG = Uint8Array.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0]);
+const MODEL: Partial<Model> = {
+  id: 1,
+  name: "mnist-cnn",
+  task: "classification",
+  description: "Reads one digit.",
+  price: "100000000000000",
+  token: null,
+  token_symbol: "ETH",
+  active: true,
+  usual_seconds: 0.7,
+  example: false,
+  problem: "",
+};
+
+function world(more: Partial<World> = {}, models: Partial<Model>[] = [MODEL]): World {
+  return {
+    api: { "/v1/models": { items: models, next: null }, "/v1/providers": { items: [], next: null } },
+    chain: new FakeChain(),
+    ...more,
+  };
+}
+
+beforeEach(() => {
+  vi.stubGlobal("createImageBitmap", (blob: Blob) =>
+    blob.size < 5
+      ? Promise.reject(new Error("no picture"))
+      : Promise.resolve({ width: 28, height: 28, close: () => undefined }),
+  );
+});
+const choose = (data: BlobPart, name = "seven.png") => {
+  const input = document.querySelector<HTMLInputElement>('input[type="file"]');
+  if (!input) throw new Error("there is no place for a file");
+  fireEvent.change(input, { target: { files: [new File([data], name, { type: "image/png" })] } });
+};
+
+describe("the Ask page", () => {
+  test("given no wallet, when a picture is chosen, then it is shown as it is, and the next step is to connect", async () => {
+    await show(<AskPage />, world());
+    choose(PNG);
+    expect(await screen.findByAltText("Your picture: seven.png")).toBeTruthy();
+    expect(screen.getByText("28 × 28 pixels, PNG, 12 B")).toBeTruthy();
+    expect(screen.queryByText("What was changed")).toBeNull();
+    expect(await screen.findByText(/^0\.0001 ETH/)).toBeTruthy();
+    await userEvent.click(screen.getByRole("button", { name: "Connect a wallet to pay" }));
+    expect(within(screen.getByRole("dialog")).getByText(/EIP-6963/)).toBeTruthy();
+  });
+
+  test("given a wallet but no picture, when the page is opened, then paying waits and says what for", async () => {
+    await show(<AskPage />, world({ account: ME }));
+    expect(await screen.findByText("First choose a picture.")).toBeTruthy();
+    const pay = await screen.findByRole("button", { name: /^Pay .* and ask$/ });
+    expect(pay).toHaveProperty("disabled", true);
+    choose(PNG);
+    await waitFor(() => expect(pay).toHaveProperty("disabled", false));
+  });
+
+  test("given a file that is no picture, when it is chosen, then that is said, and another can be chosen", async () => {
+    await show(<AskPage />, world());
+    choose("?");
+    expect((await screen.findByRole("alert")).textContent).toContain("not a picture that can be read");
+    choose(PNG);
+    expect(await screen.findByAltText(/Your picture/)).toBeTruthy();
+  });
+
+  test("given a CID, when it is used, then it needs no upload, and that nobody delivers it now is no obstacle", async () => {
+    await show(<AskPage />, world({ account: ME }));
+    await userEvent.type(screen.getByLabelText("Or a web address or CID"), `ipfs://${CID}`);
+    await userEvent.click(screen.getByRole("button", { name: "Use it" }));
+    expect(await screen.findByText(/No preview/)).toBeTruthy();
+    await waitFor(() => expect(screen.getByRole("button", { name: /^Pay / })).toHaveProperty("disabled", false));
+  });
+
+  test("given words that are no address, when they are used, then it says how one begins", async () => {
+    await show(<AskPage />, world());
+    await userEvent.type(screen.getByLabelText("Or a web address or CID"), "kitten{Enter}");
+    expect((await screen.findByRole("alert")).textContent).toContain("https://");
+  });
+
+  test("given several models, when another is chosen, then it is the one, and names of strangers stay text", async () => {
+    const evil = { ...MODEL, id: 2, name: "<img src=x onerror=alert(1)>\u202e" };
+    await show(<AskPage />, world({}, [MODEL, evil]));
+    const other = await screen.findByRole("radio", { name: /<img src=x/ });
+    expect(screen.getByRole("radio", { name: /mnist-cnn/ })).toHaveProperty("checked", true);
+    await userEvent.click(other);
+    expect(other).toHaveProperty("checked", true);
+    expect(document.querySelector('img[src="x"]')).toBeNull();
+    expect(document.body.textContent).not.toContain("\u202e");
+  });
+
+  test("given no model, when the page is opened, then it says how to make the first", async () => {
+    await show(<AskPage />, world({}, []));
+    expect(await screen.findByText("No model is published yet")).toBeTruthy();
+    expect(screen.getByRole("link", { name: "Publish a model" })).toBeTruthy();
+  });
+
+  test("given providers, when one is chosen, then those that are blocked cannot be", async () => {
+    const provider = {
+      id: "0xaa",
+      name: "oak",
+      picture_glm: "0.000120000",
+      images_per_second: 3,
+      reputation: 0.98,
+      standing: "good",
+    };
+    const blocked = { ...provider, id: "0xbb", name: "elm", standing: "blocked" };
+    const api = { ...world().api, "/v1/providers": { items: [provider, blocked], next: null } };
+    await show(<AskPage />, world({ api }));
+    await userEvent.click(await screen.findByText("Choose among 2"));
+    const oak = screen.getByRole("radio", { name: /oak.*0\.00012 GLM a picture.*3 pictures\/s.*98%/ });
+    expect(screen.getByRole("radio", { name: /elm/ })).toHaveProperty("disabled", true);
+    await userEvent.click(oak);
+    expect(oak).toHaveProperty("checked", true);
+    expect(screen.getByRole("radio", { name: /^Best/ })).toHaveProperty("checked", false);
+  });
+
+  test("given an API that is down, when the page is opened, then models come from the chain, and files must wait", async () => {
+    await show(<AskPage />, world({ down: true, account: ME }));
+    expect(await screen.findByText(/Prices are read from the chain/)).toBeTruthy();
+    expect(await screen.findByRole("radio", { name: /#1/ })).toBeTruthy();
+    choose(PNG);
+    expect(await screen.findByText(/cannot be uploaded while the API is down/)).toBeTruthy();
+    expect(screen.getByRole("button", { name: /^Pay / })).toHaveProperty("disabled", true);
+  });
+});
+
+describe("what may be typed", () => {
+  test.each([
+    [CID, CID],
+    [`/ipfs/${CID}`, CID],
+    [`https://gateway.test/ipfs/${CID}?filename=a.png`, CID],
+    ["https://example.org/kitten.jpg", null],
+    ["kitten", null],
+  ])("given %s, when a CID is looked for in it, then it is %s", (text, cid) => {
+    expect(readCid(text)).toBe(cid);
+  });
+
+  test("given addresses of other kinds, when read, then only those of the web are taken", () => {
+    expect(readUrl(" https://example.org/a ")).toBe("https://example.org/a");
+    for (const text of ["javascript:alert(1)", "file:///etc/passwd", "data:image/png;base64,AA", "example.org"]) {
+      expect(readUrl(text)).toBeNull();
+    }
+  });
+});
