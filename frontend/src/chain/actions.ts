@@ -8,7 +8,7 @@ import { useConfig } from "../api/config";
 import type { Hex } from "../api/types";
 import { coordinatorAbi } from "./abi";
 import { publicClient } from "./client";
-import { OtherAccount, RefusedInBlock } from "./errors";
+import { OtherAccount, RefusedInBlock, Unfollowed } from "./errors";
 import { follow, type Note, type Watched } from "./follow";
 
 /** A call that changes the chain. */
@@ -82,20 +82,29 @@ export async function transact(actor: Actor, call: Call, progress: Progress, sig
     },
     () => undefined,
   );
-  const watched = watch(await unlessAborted(asked, signal));
+  let watched = watch(await unlessAborted(asked, signal));
   progress.sent(watched);
   progress.step("mining");
+  // While the wallet asked, others of the account may have been mined: they are not what took this one's place.
+  const used = await client.getTransactionCount({ address: account, blockTag: "latest" }).catch(() => nonce);
+  if (used > nonce) {
+    watched = { ...watched, nonce: used };
+    progress.sent(watched);
+  }
   return followed(client, watched, progress, signal);
 }
 
-/** Takes up a transaction that was sent before. */
+/** Takes up a transaction that was sent before. Rejects with Unfollowed when the chain cannot be read any more. */
 export async function followed(
   client: PublicClient,
   watched: Watched,
   progress: Pick<Progress, "note">,
   signal: AbortSignal,
 ): Promise<Done> {
-  const outcome = await follow(client, watched, (note) => progress.note(note), signal);
+  const outcome = await follow(client, watched, (note) => progress.note(note), signal).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw new Unfollowed(`Transaction ${watched.hash} is out of sight`, { cause: error });
+  });
   if (outcome.kind === "mined" && outcome.receipt.status === "reverted") {
     throw new RefusedInBlock(`Transaction ${outcome.receipt.transactionHash} was refused in its block`);
   }

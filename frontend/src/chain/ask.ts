@@ -24,7 +24,7 @@ import { storage } from "../storage";
 import { coordinatorAbi, erc20Abi } from "./abi";
 import { type Actor, type Call, followed, type Progress, transact, unlessAborted, walletOf } from "./actions";
 import { publicClient } from "./client";
-import { OtherAccount, troubleOf } from "./errors";
+import { OtherAccount, troubleOf, Unfollowed } from "./errors";
 import type { Note, Watched } from "./follow";
 import { identity } from "./wagmi";
 
@@ -331,6 +331,9 @@ export function useAsk(): { state: AskState; start: (order: Order) => void; rese
   const [state, setState] = useState<AskState>({ step: "idle" });
   const current = useRef<AbortController | null>(null);
   const mining = useRef(false);
+  /** A payment that was sent and is out of sight: it is looked for before anything is paid again. */
+  const unfollowed = useRef<Watched | null>(null);
+  const followedNow = useRef<Watched | null>(null);
 
   const begin = useCallback((work: (tools: Tools) => Promise<AskState>) => {
     current.current?.abort(new Error("started anew"));
@@ -360,6 +363,9 @@ export function useAsk(): { state: AskState; start: (order: Order) => void; rese
         // Leaving the page is no end: what was sent is taken up again on the next visit.
         if (error === LEFT) return;
         if (troubleOf(error).kind === "refused-in-block") storage.remove(KEPT);
+        if (error instanceof Unfollowed && at === "mining" && current.current === controller) {
+          unfollowed.current = followedNow.current;
+        }
         set({ step: "failed", at, error });
       })
       .finally(() => {
@@ -370,6 +376,7 @@ export function useAsk(): { state: AskState; start: (order: Order) => void; rese
   const resume = useCallback(
     (watched: Watched) =>
       begin(async (tools) => {
+        followedNow.current = watched;
         tools.at("mining", ["mining"]);
         tools.set((last) => (isRunning(last) ? { ...last, hash: watched.hash } : last));
         const done = await followed(publicClient(config), watched, { note: tools.note }, tools.signal);
@@ -380,7 +387,13 @@ export function useAsk(): { state: AskState; start: (order: Order) => void; rese
   );
 
   const start = useCallback(
-    (order: Order) =>
+    (order: Order) => {
+      const before = unfollowed.current;
+      unfollowed.current = null;
+      if (before) {
+        resume(before);
+        return;
+      }
       begin(async (tools) => {
         if (!address) throw new OtherAccount("No wallet is connected");
         const asker: Asker = { wagmi, client: publicClient(config), account: address, chainId: config.chain_id, config, api };
@@ -392,6 +405,7 @@ export function useAsk(): { state: AskState; start: (order: Order) => void; rese
               step: tools.at,
               note: tools.note,
               sent: (watched) => {
+                followedNow.current = watched;
                 keep(config, watched);
                 tools.at("mining", ["mining"]);
                 tools.set((last) => (isRunning(last) ? { ...last, hash: watched.hash } : last));
@@ -409,13 +423,15 @@ export function useAsk(): { state: AskState; start: (order: Order) => void; rese
           if (error instanceof PriceRose) await queries.invalidateQueries();
           throw error;
         }
-      }),
+      });
+    },
     [address, api, begin, config, queries, resume, wagmi],
   );
 
   const reset = useCallback(() => {
     current.current?.abort(LEFT);
     current.current = null;
+    unfollowed.current = null;
     storage.remove(KEPT);
     setState({ step: "idle" });
   }, []);

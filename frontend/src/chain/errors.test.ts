@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { ApiDown, ApiProblem } from "../api/client";
 import { catalogue } from "../words";
 import { coordinatorAbi } from "./abi";
-import { explain, OtherAccount, RefusedInBlock, troubleOf } from "./errors";
+import { explain, OtherAccount, RefusedInBlock, troubleOf, Unfollowed } from "./errors";
 
 const wallet = (code: number, message: string, data?: unknown) => Object.assign(new Error(message), { code, data });
 const wrapped = (cause: unknown) => new Error("Transaction failed", { cause });
@@ -21,6 +21,7 @@ describe("what went wrong", () => {
     ["the page's own check", new OtherAccount("x"), "account"],
     ["an unknown chain", wrapped(wallet(4902, "Unrecognized chain")), "unknown-network"],
     ["a block that refused", new RefusedInBlock("x"), "refused-in-block"],
+    ["one out of sight", new Unfollowed("x"), "unfollowed"],
     ["no API", new ApiDown("x"), "api-down"],
     ["anything else", new Error("boom\nat line 1"), "other"],
     ["no error at all", "text", "other"],

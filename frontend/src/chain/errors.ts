@@ -20,11 +20,17 @@ export type Trouble =
   | { kind: "api"; problem: ApiProblem }
   | { kind: "api-down" }
   | { kind: "refused-in-block" }
+  | { kind: "unfollowed" }
   | { kind: "other"; text: string };
 
 /** A transaction is in a block and changed nothing but the balance that paid its fee. */
 export class RefusedInBlock extends Error {
   override readonly name = "RefusedInBlock";
+}
+
+/** A transaction was sent, and what became of it could not be read. */
+export class Unfollowed extends Error {
+  override readonly name = "Unfollowed";
 }
 
 /** Nobody answers for the account that the page is about to pay from. */
@@ -70,6 +76,7 @@ export function troubleOf(error: unknown): Trouble {
   if (error instanceof ApiProblem) return { kind: "api", problem: error };
   if (error instanceof ApiDown) return { kind: "api-down" };
   if (error instanceof RefusedInBlock) return { kind: "refused-in-block" };
+  if (error instanceof Unfollowed) return { kind: "unfollowed" };
   if (error instanceof OtherAccount) return { kind: "account" };
   const links = chainOfCauses(error);
   const names = new Set(links.map((link) => link.name));

@@ -1,73 +1,76 @@
-import { cleanup, screen, waitFor } from "@testing-library/react";
-import { encodeAbiParameters, encodeEventTopics, type TransactionReceipt } from "viem";
-import { beforeEach, expect, test, vi } from "vitest";
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { act, renderHook } from "@testing-library/react";
+import type { ReactNode } from "react";
+import type { Hash } from "viem";
+import { expect, test, vi } from "vitest";
+import { WagmiProvider } from "wagmi";
+import { connect } from "wagmi/actions";
+import { mock } from "wagmi/connectors";
 
-import { useConfig } from "../api/config";
-import { show } from "../test/world";
-import { coordinatorAbi } from "./abi";
-import { followed } from "./actions";
-import { useAsk } from "./ask";
-import { COORDINATOR, FakeChain, ME } from "./chain-double";
-import { identity } from "./wagmi";
+import { ApiClient } from "../api/client";
+import { ConfigProvider } from "../api/config";
+import type { Config } from "../api/types";
+import { followed, transact } from "./actions";
+import { type Order, useAsk } from "./ask";
+import { COORDINATOR, ME } from "./chain-double";
+import { Unfollowed } from "./errors";
+import type { Watched } from "./follow";
+import { wagmiConfig } from "./wagmi";
 
-vi.mock("./actions", async (original) => ({
-  ...(await original<typeof import("./actions")>()),
-  followed: vi.fn(),
+vi.mock("./actions", async (original) => ({ ...(await original<object>()), transact: vi.fn(), followed: vi.fn() }));
+vi.mock("./client", () => ({
+  publicClient: () => ({ readContract: () => Promise.resolve(5n), getBlock: () => Promise.resolve({ timestamp: 1n }) }),
 }));
 
-const ID = `0x${"5e".repeat(32)}` as const;
-const HASH = `0x${"aa".repeat(32)}` as const;
+const HASH: Hash = `0x${"1".repeat(64)}`;
+const WATCHED: Watched = { hash: HASH, account: ME, to: COORDINATOR, data: "0xab", value: 5n, nonce: 4, since: 1n };
+const ORDER = {
+  model: { id: 1, token: null },
+  picture: { kind: "cid", cid: "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG" },
+  provider: null,
+  fromBalance: false,
+  price: 5n,
+} as unknown as Order;
 
-/** A tab that was closed while its payment waited, opened again. */
-function Reopened({ chain = "same" }: { chain?: "same" | "other" }) {
-  const { config } = useConfig();
-  const where = chain === "same" ? identity(config) : "another chain";
-  const kept = { identity: where, hash: HASH, account: ME, to: COORDINATOR, data: "0xab", value: "5", nonce: 3, since: "9" };
-  if (localStorage.getItem("sibyl.asking") === null && !localStorage.getItem("done")) {
-    localStorage.setItem("sibyl.asking", JSON.stringify(kept));
-    localStorage.setItem("done", "yes");
-  }
-  return <Asking />;
-}
-
-function Asking() {
-  const { state } = useAsk();
-  return <p>{state.step === "done" ? `done ${state.id} ${state.resumed ? "resumed" : ""}` : state.step}</p>;
-}
-
-const world = () => ({ api: {}, chain: new FakeChain() });
-
-beforeEach(() => void vi.mocked(followed).mockReset());
-
-test("given a payment that waited when its tab was closed, when opened again, then it is followed to its request", async () => {
-  const topics = encodeEventTopics({
-    abi: coordinatorAbi,
-    eventName: "InferenceRequested",
-    args: { requestId: ID, modelId: 1n, requester: ME },
-  });
-  const uint = { type: "uint256" } as const;
-  const data = encodeAbiParameters([{ type: "bytes" }, uint, uint, uint, uint], ["0x1220", 1n, 0n, 9n, 0n]);
-  const receipt = { status: "success", logs: [{ address: COORDINATOR, topics, data }] } as unknown as TransactionReceipt;
-  vi.mocked(followed).mockResolvedValue({ kind: "mined", receipt, repriced: false });
-  await show(<Reopened />, world());
-  expect(await screen.findByText(`done ${ID} resumed`)).toBeTruthy();
-  expect(vi.mocked(followed).mock.calls[0]?.[1]).toMatchObject({ hash: HASH, nonce: 3, value: 5n, since: 9n });
-  await waitFor(() => expect(localStorage.getItem("sibyl.asking")).toBeNull());
-});
-
-test("given a payment of another chain, when the page is opened, then it is left alone", async () => {
-  await show(<Reopened chain="other" />, world());
-  expect(await screen.findByText("idle")).toBeTruthy();
-  expect(followed).not.toHaveBeenCalled();
-});
-
-test("given a payment that still waits, when the page is left, then it is taken up again the next time", async () => {
-  vi.mocked(followed).mockImplementation(
-    (_, __, ___, signal) =>
-      new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error))),
+test("given a payment out of sight, when asked again, then it is looked for and not paid twice", async () => {
+  const config = {
+    chain_id: 31_337,
+    chain_name: "Test chain of asking",
+    currency: { symbol: "ETH", decimals: 18 },
+    coordinator: COORDINATOR,
+    cancel_window: 0,
+    rpc_url: "http://rpc.test/",
+  } as Config;
+  const wagmi = wagmiConfig(config, [mock({ accounts: [ME] })]);
+  const configured = { config, api: new ApiClient("http://api.test"), down: false };
+  const wrapper = ({ children }: { children: ReactNode }) => (
+    <QueryClientProvider client={new QueryClient()}>
+      <ConfigProvider value={configured}>
+        <WagmiProvider config={wagmi} reconnectOnMount={false}>
+          {children}
+        </WagmiProvider>
+      </ConfigProvider>
+    </QueryClientProvider>
   );
-  await show(<Reopened />, world());
-  expect(await screen.findByText("mining")).toBeTruthy();
-  cleanup();
-  expect(localStorage.getItem("sibyl.asking")).not.toBeNull();
+  vi.mocked(transact).mockImplementation((_actor, _call, progress) => {
+    progress.sent(WATCHED);
+    progress.step("mining");
+    return Promise.reject(new Unfollowed("out of sight"));
+  });
+  vi.mocked(followed).mockResolvedValue({ kind: "cancelled", hash: HASH });
+  const { result } = renderHook(() => useAsk(), { wrapper });
+  const [connector] = wagmi.connectors;
+  if (connector) await act(() => connect(wagmi, { connector }));
+
+  act(() => result.current.start(ORDER));
+  await vi.waitFor(() => expect(result.current.state).toMatchObject({ step: "failed", at: "mining" }));
+
+  act(() => result.current.start(ORDER));
+  await vi.waitFor(() => expect(result.current.state).toEqual({ step: "cancelled", hash: HASH }));
+  expect(transact).toHaveBeenCalledTimes(1);
+  expect(vi.mocked(followed).mock.lastCall?.[1]).toEqual(WATCHED);
+
+  // What became of it is known: the next one is a payment of its own.
+  act(() => result.current.start(ORDER));
+  await vi.waitFor(() => expect(transact).toHaveBeenCalledTimes(2));
 });

@@ -78,6 +78,12 @@ export const en = {
       text: "Something changed between the check and the block. Only the network fee was spent.",
       remedy: "Reload the page and try again.",
     },
+    unfollowed: {
+      title: "It was sent, and the network no longer answers",
+      text: "This page cannot see whether it is in a block.",
+      remedy:
+        "Look at the wallet's own activity before you send it again. Where you asked a question, the page looks for the payment first and pays nothing twice.",
+    },
     other: {
       title: "That did not go through",
       text: "Nothing was paid as far as this page knows; your history shows what is on the chain.",
@@ -195,6 +201,12 @@ export const de: typeof en = {
       title: "Der Vertrag hat es abgelehnt",
       text: "Zwischen Probe und Block hat sich etwas geändert. Nur die Netzgebühr ist ausgegeben.",
       remedy: "Lade die Seite neu und versuche es noch einmal.",
+    },
+    unfollowed: {
+      title: "Sie ist gesendet, und das Netz antwortet nicht mehr",
+      text: "Diese Seite sieht nicht, ob sie in einem Block steht.",
+      remedy:
+        "Sieh in der Aktivität der Wallet nach, bevor du noch einmal sendest. Bei einer Frage sucht die Seite zuerst die Zahlung und zahlt nichts doppelt.",
     },
     other: {
       title: "Das ging nicht durch",
