@@ -66,7 +66,7 @@ export const en = {
   now: "just now",
   contract: "Contract",
   version: "Version",
-  docs: "API",
+  docs: "Docs",
   api: { up: "API up", ill: "API has trouble", down: "API down", checking: "Checking the API", at: "API at" },
   apiDown: "The API does not answer. The page reads from the chain instead; asking with a CID still works.",
   configFailed: {
@@ -122,7 +122,7 @@ export const de: typeof en = {
   now: "gerade eben",
   contract: "Vertrag",
   version: "Version",
-  docs: "API",
+  docs: "Doku",
   api: {
     up: "API läuft",
     ill: "API ist gestört",

@@ -52,7 +52,7 @@ describe("the Ask page", () => {
     expect(await screen.findByAltText("Your picture: seven.png")).toBeTruthy();
     expect(screen.getByText("28 × 28 pixels, PNG, 12 B")).toBeTruthy();
     expect(screen.queryByText("What was changed")).toBeNull();
-    expect(await screen.findByText(/^0\.0001 ETH/)).toBeTruthy();
+    expect(await screen.findByText(/^0\.0001\sETH \+ network fee$/, undefined, { timeout: 5_000 })).toBeTruthy();
     await userEvent.click(screen.getByRole("button", { name: "Connect a wallet to pay" }));
     expect(within(screen.getByRole("dialog")).getByText(/EIP-6963/)).toBeTruthy();
   });

@@ -131,20 +131,16 @@ function Line({ cost, fromBalance }: { cost: Cost; fromBalance: boolean }) {
   const words = useWords();
   const of = words.ask.pay;
   const { config } = useConfig();
-  const coin = config.currency.symbol;
-  const price = cost.price === 0n ? words.common.free : `${amount(cost.price, cost.decimals)} ${cost.symbol}`;
-  const fee = cost.fee === null ? null : `${amount(cost.fee, config.currency.decimals, 2)} ${coin}`;
-  return (
-    <p className="ask-line">
-      {fee === null
-        ? of.feeUnknown(price)
-        : fromBalance
-          ? of.balanceLine(price, fee)
-          : cost.total === null
-            ? of.tokenLine(price, fee)
-            : of.line(price, fee, `${amount(cost.total, config.currency.decimals, 3)} ${coin}`)}
-    </p>
-  );
+  const { symbol, decimals } = config.currency;
+  const price = cost.price === 0n ? words.common.free : `${amount(cost.price, cost.decimals)}\u00a0${cost.symbol}`;
+  const fee = cost.fee === null ? null : amount(cost.fee, decimals, 2);
+  if (fee === null) return <p className="ask-line">{of.feeUnknown(price)}</p>;
+  if (cost.total !== null && !fromBalance) {
+    // Said in one coin, the unit once at the end is enough.
+    return <p className="ask-line">{of.line(price, fee, `${amount(cost.total, decimals, 3)}\u00a0${symbol}`)}</p>;
+  }
+  const line = fromBalance ? of.balanceLine : of.tokenLine;
+  return <p className="ask-line">{line(price, `${fee}\u00a0${symbol}`)}</p>;
 }
 
 /** What is done, what is being done, what is to come. */
