@@ -19,13 +19,10 @@ interface Item {
 }
 
 const committed = JSON.parse(
-  readFileSync(new URL("../../../oracle/chain/abi/InferenceCoordinator.json", import.meta.url), "utf8"),
+  readFileSync("../oracle/chain/abi/InferenceCoordinator.json", "utf8"),
 ) as Item[] | { abi: Item[] };
 const whole = Array.isArray(committed) ? committed : committed.abi;
-const source = readFileSync(
-  new URL("../../../contracts/interfaces/IInferenceCoordinator.sol", import.meta.url),
-  "utf8",
-);
+const source = readFileSync("../contracts/interfaces/IInferenceCoordinator.sol", "utf8");
 
 const plain = (parameters: readonly Parameter[] = []): unknown[] =>
   parameters.map(({ name, type, indexed, components }) => ({
