@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from eth_utils.address import is_address
@@ -59,10 +59,22 @@ async def holder(request: Request, bearer: Bearer, key: Key) -> Holder:
     """On whose account it is asked. Raises KeyNeeded."""
     desk: Desk = request.app.state.desk
     token = key if key is not None else bearer.credentials if bearer is not None else None
+    if token is None and _from_a_strangers_page(request, desk.settings.api_cors):
+        raise KeyNeeded(
+            "without a key the gateway does not pay for what another site's page sends",
+            remedy="Send an API key, or have the operator name that site in SIBYL_API_CORS.",
+        )
     return await payer_of(desk).holder(token, client_of(request.scope, desk.settings.api_proxies))
 
 
 Payee = Annotated[Holder, Depends(holder)]
+
+
+def _from_a_strangers_page(request: Request, origins: Sequence[str]) -> bool:
+    """Whether a browser says so: it sends forms from anywhere to anywhere, and asks nobody first."""
+    if request.headers.get("sec-fetch-site") != "cross-site" or "*" in origins:
+        return False
+    return request.headers.get("origin") not in origins
 
 
 def router(desk: Desk, uploads: Uploads) -> APIRouter:

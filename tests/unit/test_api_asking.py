@@ -81,6 +81,22 @@ async def test_given_a_picture_when_a_prediction_is_asked_for_then_it_is_checked
     assert holder.scope == "client 192.0.2.7"
 
 
+async def test_given_another_sites_page_when_it_sends_a_form_without_a_key_then_nothing_is_paid(
+    here: Api, tmp_path: Path
+) -> None:
+    await settle(here)
+    strange = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+    answer = await here.client.post("/requestPrediction/1", **FORM, headers=strange)  # type: ignore[arg-type]
+    assert (answer.status_code, answer.json()["type"]) == (401, "/problems/key-needed")
+    assert here.log.events == []
+    own = {"Sec-Fetch-Site": "same-origin", "Origin": "http://api"}
+    assert (await here.client.post("/requestPrediction/1", **FORM, headers=own)).status_code == 202  # type: ignore[arg-type]
+    async with api(tmp_path / "named", {1: MNIST}, api_cors=("https://evil.example",)) as named:
+        await settle(named)
+        answer = await named.client.post("/requestPrediction/1", **FORM, headers=strange)  # type: ignore[arg-type]
+        assert answer.status_code == 202
+
+
 async def test_given_what_is_no_picture_when_a_prediction_is_asked_for_then_nothing_is_pinned_or_paid(
     here: Api,
 ) -> None:
