@@ -5,6 +5,7 @@ import { useConfig } from "../api/config";
 import type { Model } from "../api/types";
 import { coordinatorAbi, erc20Abi } from "./abi";
 import { publicClient } from "./client";
+import { readToken } from "./tokens";
 import { identity } from "./wagmi";
 
 /** Gas of asking, rounded up from docs/gas.md; by a token with what the allowance costs before. */
@@ -46,7 +47,7 @@ export function useCost(
     const client = publicClient(config);
     const token = asked.token && asked.token !== zeroAddress ? asked.token : null;
     const coordinator = { address: config.coordinator, abi: coordinatorAbi } as const;
-    const [price, gasPrice, ether, balance, held, symbol, decimals] = await Promise.all([
+    const [price, gasPrice, ether, balance, held, { symbol, decimals }] = await Promise.all([
       client.readContract({ ...coordinator, functionName: "quote", args: [BigInt(asked.id), 0n] }),
       client.getGasPrice().catch(() => null),
       account ? client.getBalance({ address: account }) : null,
@@ -56,12 +57,7 @@ export function useCost(
       token && account
         ? client.readContract({ address: token, abi: erc20Abi, functionName: "balanceOf", args: [account] })
         : null,
-      token
-        ? client
-            .readContract({ address: token, abi: erc20Abi, functionName: "symbol" })
-            .catch(() => asked.token_symbol || "?")
-        : config.currency.symbol,
-      token ? client.readContract({ address: token, abi: erc20Abi, functionName: "decimals" }) : config.currency.decimals,
+      token ? readToken(client, token) : config.currency,
     ]);
     return { model: asked.id, token, price, gasPrice, ether, balance, held, symbol, decimals };
   }
