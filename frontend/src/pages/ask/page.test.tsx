@@ -47,7 +47,9 @@ const choose = (data: BlobPart, name = "seven.png") => {
 
 describe("the Ask page", () => {
   test("given no wallet, when a picture is chosen, then it is shown as it is, and the next step is to connect", async () => {
-    await show(<AskPage />, world());
+    const chain = new FakeChain();
+    chain.balances = 10n ** 14n; // what the double answers to every question for an amount
+    await show(<AskPage />, world({ chain }));
     choose(PNG);
     expect(await screen.findByAltText("Your picture: seven.png")).toBeTruthy();
     expect(screen.getByText("28 × 28 pixels, PNG, 12 B")).toBeTruthy();
