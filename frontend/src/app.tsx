@@ -3,7 +3,7 @@ import { lazy, type MouseEvent, Suspense, useEffect, useState } from "react";
 import { WagmiProvider } from "wagmi";
 
 import { ApiProblem } from "./api/client";
-import { ConfigProvider, useLoadConfig } from "./api/config";
+import { ConfigProvider, foreignApi, useConfig, useLoadConfig } from "./api/config";
 import type { Config } from "./api/types";
 import { identity, wagmiConfig } from "./chain/wagmi";
 import { Button } from "./parts/button";
@@ -87,6 +87,8 @@ function Configured() {
 function Shell() {
   const route = useRoute();
   const words = useWords().common;
+  const { config } = useConfig();
+  const foreign = foreignApi();
   const title = words.pages[route.page];
   useEffect(() => {
     document.title = `${title} · ${words.name}`;
@@ -102,6 +104,11 @@ function Shell() {
       </a>
       <Header route={route} />
       <main className="app-main" id="content" tabIndex={-1}>
+        {foreign && (
+          <p className="note note-warning app-foreign" role="note">
+            {words.foreignApi(foreign, config.coordinator)}
+          </p>
+        )}
         <Boundary key={place}>
           <Suspense fallback={<Skeleton lines={6} />}>
             <Page route={route} />

@@ -6,20 +6,30 @@ import { ApiClient } from "./client";
 import type { Config } from "./types";
 
 /**
- * Where the API is: "?api=" in the page's address, else the meta element sibyl-api, else the folder that the page came
- * from. Without a slash at the end.
+ * Where the API is: what the meta element sibyl-api says; where it says nothing "?api=" in the page's address, else the
+ * folder that the page came from. Without a slash at the end.
  */
 export function apiBase(place: Location = location, page: Document = document): string {
   const asked = new URLSearchParams(place.search).get("api");
   const written = page.querySelector<HTMLMetaElement>('meta[name="sibyl-api"]')?.content;
-  const url = new URL(asked?.trim() || written?.trim() || ".", place.href);
+  const url = new URL(written?.trim() || asked?.trim() || ".", place.href);
   if (url.protocol !== "http:" && url.protocol !== "https:") return new URL(".", place.href).href.replace(/\/$/, "");
   return (url.origin + url.pathname).replace(/\/+$/, "");
 }
 
-/** RPC endpoint that this reader named by "?rpc=" or kept, before the one that the API gives. */
+/** The host that the page's address alone chose for the API: whoever made the link chose the contract. */
+export function foreignApi(place: Location = location, page: Document = document): string | null {
+  const written = page.querySelector<HTMLMetaElement>('meta[name="sibyl-api"]')?.content;
+  if (written?.trim() || !new URLSearchParams(place.search).has("api")) return null;
+  const { origin, host } = new URL(apiBase(place, page));
+  return origin === place.origin ? null : host;
+}
+
+/** RPC endpoint to read through: the one that "?rpc=" names, before the one that the API gives. No wallet gets it. */
 export function rpcUrl(config: Config): string | null {
-  return new URLSearchParams(location.search).get("rpc") ?? storage.get("rpc") ?? config.rpc_url;
+  const asked = new URLSearchParams(location.search).get("rpc");
+  const url = asked !== null && URL.canParse(asked) ? new URL(asked) : null;
+  return url && (url.protocol === "http:" || url.protocol === "https:") ? url.href : config.rpc_url;
 }
 
 export interface Configured {

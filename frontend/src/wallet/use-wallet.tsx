@@ -2,7 +2,7 @@ import { createContext, type ReactNode, use, useCallback, useMemo, useState } fr
 import type { Address } from "viem";
 import { useConnection, useSwitchChain } from "wagmi";
 
-import { rpcUrl, useConfig } from "../api/config";
+import { useConfig } from "../api/config";
 import { useWords } from "../words";
 import { ConnectDialog } from "./connect-dialog";
 import { walletCode } from "./codes";
@@ -49,7 +49,7 @@ export function WalletProvider({ children }: { children: ReactNode }) {
   const { mutateAsync } = switching;
   const mend = useCallback(() => {
     setMendProblem(null);
-    const url = rpcUrl(config);
+    const url = config.rpc_url;
     mutateAsync({
       chainId: config.chain_id,
       addEthereumChainParameter: {

@@ -34,6 +34,8 @@ const zustaende: Record<RequestStatus, string> = {
 
 export const en = {
   name: "Sibyl",
+  foreignApi: (host: string, contract: string) =>
+    `The link to this page chose ${host} as its API, and so the contract ${contract}. Pay only if you trust both.`,
   pages: {
     ask: "Ask",
     request: "Request",
@@ -90,6 +92,8 @@ export const en = {
 
 export const de: typeof en = {
   name: "Sibyl",
+  foreignApi: (host: string, contract: string) =>
+    `Der Link hierher hat ${host} als API gewählt, und damit den Vertrag ${contract}. Zahle nur, wenn du beiden traust.`,
   pages: {
     ask: "Fragen",
     request: "Anfrage",

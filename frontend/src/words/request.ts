@@ -95,6 +95,8 @@ export const en = {
 
   verified: "Verified: these bytes hash to the CID on the chain",
   verifiedText: "Your browser hashed every block of the result, and its words are those of the answer on the chain.",
+  readThrough: (endpoint: string) => `The chain was read through ${endpoint}.`,
+  yourWallet: "your wallet",
   verifiedByContract: "The endpoint keeps no events; the contract itself vouched for CID and answer.",
   liars: (who: string) => `${who} sent other bytes first; they were thrown away.`,
   checking: "Hashing the result in your browser",
@@ -266,6 +268,8 @@ export const de: typeof en = {
   verified: "Geprüft: Diese Bytes ergeben die CID auf der Chain",
   verifiedText:
     "Dein Browser hat jeden Block des Ergebnisses gehasht, und sein Inhalt stimmt mit der Antwort auf der Chain überein.",
+  readThrough: (endpoint: string) => `Die Chain wurde über ${endpoint} gelesen.`,
+  yourWallet: "deine Wallet",
   verifiedByContract: "Der Endpunkt hält keine Ereignisse; der Vertrag selbst hat CID und Antwort bestätigt.",
   liars: (who) => `${who} hat zuerst andere Bytes gesendet; sie wurden verworfen.`,
   checking: "Das Ergebnis wird in deinem Browser gehasht",

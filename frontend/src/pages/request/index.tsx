@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { useConfig } from "../../api/config";
+import { rpcUrl, useConfig } from "../../api/config";
 import { Button } from "../../parts/button";
 import { Empty } from "../../parts/empty";
 import { ErrorNote, StaleNote } from "../../parts/error-note";
@@ -155,7 +155,7 @@ function Loading() {
 
 function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Watching }) {
   const words = useWords().request;
-  const { api } = useConfig();
+  const { api, config } = useConfig();
   const { claim, refuted, checked, retry } = useResult(id, watching);
   const picture = usePicture(facts.imageCid);
   const model = useQuery({
@@ -168,11 +168,13 @@ function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Wa
   const [active, setActive] = useState<number | null>(null);
 
   const answered = facts.status === "fulfilled";
+  const endpoint = rpcUrl(config);
+  const through = endpoint ? new URL(endpoint).host : words.yourWallet;
   const document = checked?.kind === "document" ? checked.document : null;
   const bytes = checked?.kind === "document" ? checked.bytes : null;
   const result = document?.kind === "segmentation" ? document : null;
   const shapes = useShapes(result, hidden);
-  const judgement = answered && (claim || refuted) ? judge(words, claim, refuted, checked, watching.chainState) : null;
+  const judgement = answered && (claim || refuted) ? judge(words, claim, refuted, checked, watching.chainState, through) : null;
   // What the chain itself says stays true when nobody delivers the result, or a false one.
   const onChain = claim && claim.by !== "api" && checked && !document ? answerOf(claim) : null;
   const size = result ? { width: result.width, height: result.height } : (watching.view?.image ?? null);

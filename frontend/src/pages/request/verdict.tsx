@@ -22,6 +22,7 @@ export function judge(
   refuted: boolean,
   checked: Checked | null,
   chainState: Watching["chainState"],
+  through: string,
 ): Judgement {
   const { notVerified, why } = words;
   if (refuted) return { tone: "bad", title: notVerified.refuted, text: why.refuted };
@@ -47,7 +48,7 @@ export function judge(
       }
       const liars = checked.liars.length > 0 ? ` ${words.liars(checked.liars.map((name) => plain(name)).join(", "))}` : "";
       const by = claim.by === "contract" ? ` ${words.verifiedByContract}` : "";
-      return { tone: "good", title: words.verified, text: `${words.verifiedText}${by}${liars}` };
+      return { tone: "good", title: words.verified, text: `${words.verifiedText} ${words.readThrough(through)}${by}${liars}` };
     }
   }
 }
