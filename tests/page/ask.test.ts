@@ -3,7 +3,17 @@ import { createHash } from "node:crypto";
 
 import { describe } from "vitest";
 
-import { answered, choosePicture, chooseModel, connect, payAndAsk, payButton, requestId } from "./harness/flow.js";
+import {
+  ANSWER_MS,
+  answered,
+  chooseModel,
+  choosePicture,
+  connect,
+  payAndAsk,
+  payButton,
+  requestId,
+  verified,
+} from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
 import { expect, test } from "./harness/site.js";
 
@@ -136,5 +146,74 @@ describe("asking", () => {
       .first()
       .waitFor();
     expect(wallet.sent).toHaveLength(0);
+  });
+
+  test("given a provider that was chosen, when it is paid for, then it alone computes the answer", async ({
+    site,
+    run,
+    skip,
+  }) => {
+    if (run.facts.backend !== "golem") skip("no Golem network runs here, so there are no providers to choose");
+    const page = await site.open("#/", { wallets: [await site.wallet()] });
+    await choosePicture(page, picture(run.pictures, "digit-3"));
+    await chooseModel(page, /mnist-cnn/);
+    await page.getByText(/^Choose among/).click();
+    await page.getByRole("radio", { name: /^boole/ }).check();
+    await connect(page);
+    await payAndAsk(page);
+    await answered(page);
+    await page.getByText("Computed at provider boole").first().waitFor();
+  });
+
+  test("given a payment that waits for its block, when the tab is closed and another opened, then it is taken up there", async ({
+    site,
+    run,
+  }) => {
+    const wallet = await site.wallet();
+    const page = await site.open("#/", { wallets: [wallet] });
+    await choosePicture(page, picture(run.pictures, "digit-7"));
+    await chooseModel(page, /mnist-cnn/);
+    await connect(page);
+    await site.chain.setAutomine(false);
+    try {
+      await payButton(page).click();
+      await expect.poll(() => wallet.sent.length).toBe(1);
+      await page.getByText("You may close this page").waitFor();
+      await page.close();
+    } finally {
+      await site.chain.setAutomine(true);
+      await site.chain.mine({ blocks: 1 });
+    }
+    const [context] = site.contexts;
+    if (context === undefined) throw new Error("the profile is still open");
+    const later = await context.newPage();
+    await later.goto(site.url());
+    await later.getByRole("link", { name: "Open the request" }).click();
+    await answered(later);
+    expect(wallet.sent).toHaveLength(1);
+  });
+
+  test("given an API that goes down, when a CID is asked about, then it is paid for and answered by the chain alone", async ({
+    site,
+    run,
+  }) => {
+    const wallet = await site.wallet();
+    const page = await site.open("#/", { wallets: [wallet] });
+    await connect(page);
+    site.api.goDown();
+    await page.reload();
+    await page.getByRole("textbox", { name: "Or a web address or CID" }).fill(run.asked.digit.image);
+    await page.getByRole("button", { name: "Use it" }).click();
+    await chooseModel(page, /mnist-cnn/);
+    await payAndAsk(page);
+    await page
+      .getByText(/Posted on-chain in block \d+/)
+      .first()
+      .waitFor({ timeout: ANSWER_MS });
+    await expect.poll(() => page.getByRole("region", { name: "Answer" }).innerText()).toContain("Class 7");
+    expect(await verified(page).count()).toBe(0);
+    site.api.heal();
+    await page.reload();
+    await answered(page);
   });
 });

@@ -27,7 +27,7 @@ export async function choosePicture(page: Page, path: string): Promise<void> {
 }
 
 export async function chooseModel(page: Page, name: string | RegExp): Promise<void> {
-  await page.getByRole("radio", { name }).check();
+  await page.getByRole("radio", { name }).first().check();
 }
 
 /** Pay and ask; the id of the request whose page comes. */

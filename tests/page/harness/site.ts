@@ -41,7 +41,8 @@ export class Site {
   readonly problems: string[] = [];
   readonly chain: TestChain;
   readonly network: Network;
-  private readonly contexts: BrowserContext[] = [];
+  /** The browser's profiles, in the order in which they were opened. */
+  readonly contexts: BrowserContext[] = [];
   private readonly ours: Set<string>;
 
   constructor(

@@ -1,0 +1,99 @@
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { encodeDeployData, parseAbi } from "viem";
+import type { Address, Hex } from "viem";
+import { privateKeyToAccount } from "viem/accounts";
+import { describe } from "vitest";
+
+import { choosePicture, connect, payAndAsk } from "./harness/flow.js";
+import { picture } from "./harness/pictures.js";
+import { developmentKey } from "./harness/prepared.js";
+import { expect, test } from "./harness/site.js";
+import type { Site } from "./harness/site.js";
+import { PROJECT } from "./harness/stack.js";
+
+const PRICE = 250_000n;
+const CONTRACTS = ["contracts/mocks/PlainToken.sol", "contracts/mocks/NoReturnToken.sol"];
+const TOKEN = parseAbi([
+  "constructor(uint8 places)",
+  "function mint(address account, uint256 amount)",
+  "function balanceOf(address account) view returns (uint256)",
+]);
+const COORDINATOR = parseAbi([
+  "function publishModel(bytes manifestCid, uint256 price, address token, address payout) payable returns (uint256)",
+  "function publishingFee() view returns (uint256)",
+  "function modelCount() view returns (uint256)",
+  "function modelOf(uint256 modelId) view returns ((address publisher, address payout, address token, bool active, uint256 price, uint256 publisherShare, bytes manifestCid))",
+]);
+
+async function compiled(name: string): Promise<Hex> {
+  const folder = mkdtempSync(join(tmpdir(), "sibyl-forge-"));
+  try {
+    const words = ["build", ...CONTRACTS, "--out", folder, "--cache-path", join(folder, "cache")];
+    const forge = spawn(join(PROJECT, "scripts/forge"), words, { cwd: PROJECT, stdio: "ignore" });
+    const code = await new Promise((done) => forge.once("close", done));
+    if (code !== 0) throw new Error(`forge ended with ${String(code)}`);
+    const artifact = JSON.parse(readFileSync(join(folder, `${name}.sol`, `${name}.json`), "utf8")) as {
+      bytecode: { object: Hex };
+    };
+    return artifact.bytecode.object;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** A token of which the account holds much, and the digits' model priced in it. */
+async function pricedIn(site: Site, name: string, holder: Address): Promise<{ token: Address; model: bigint }> {
+  const { chain } = site;
+  const account = privateKeyToAccount(developmentKey(2));
+  const mined = async (hash: Hex) => chain.waitForTransactionReceipt({ hash, pollingInterval: 50 });
+  const data = encodeDeployData({ abi: TOKEN, bytecode: await compiled(name), args: [6] });
+  const token = (await mined(await chain.sendTransaction({ account, data }))).contractAddress;
+  if (!token) throw new Error("the token was not deployed");
+  await mined(
+    await chain.writeContract({ account, address: token, abi: TOKEN, functionName: "mint", args: [holder, 10n ** 9n] }),
+  );
+  const contract = { address: site.facts.coordinator, abi: COORDINATOR } as const;
+  const { manifestCid } = await chain.readContract({ ...contract, functionName: "modelOf", args: [1n] });
+  await mined(
+    await chain.writeContract({
+      account,
+      ...contract,
+      functionName: "publishModel",
+      args: [manifestCid, PRICE, token, account.address],
+      value: await chain.readContract({ ...contract, functionName: "publishingFee" }),
+    }),
+  );
+  return { token, model: await chain.readContract({ ...contract, functionName: "modelCount" }) };
+}
+
+describe("models priced in a token", () => {
+  for (const [name, prompts] of [
+    ["PlainToken", ["connect", "sign", "send"]],
+    ["NoReturnToken", ["connect", "send", "send"]],
+  ] as const) {
+    const how = name === "PlainToken" ? "a permit is signed" : "an approval is sent";
+    test(`given a ${name}, when its model is asked, then ${how} first and the price is paid`, async ({ site, run }) => {
+      const wallet = await site.wallet();
+      const { token, model } = await pricedIn(site, name, wallet.address);
+      const listed = async (): Promise<string> => (await fetch(`${run.facts.api_url}/v1/models/${model}`)).text();
+      await expect.poll(listed, { timeout: 20_000 }).toContain('"token"');
+      const page = await site.open("#/", { wallets: [wallet] });
+      await choosePicture(page, picture(run.pictures, "digit-3"));
+      await page.locator(`input[name=model][value="${model}"]`).check(); // models may share a name
+      await connect(page);
+      await payAndAsk(page);
+      expect(wallet.prompts.map((prompt) => prompt.kind)).toEqual(prompts);
+      const left = await site.chain.readContract({
+        address: token,
+        abi: TOKEN,
+        functionName: "balanceOf",
+        args: [wallet.address],
+      });
+      expect(left).toBe(10n ** 9n - PRICE);
+    });
+  }
+});
