@@ -97,6 +97,9 @@ export function MyModels({ version }: { version: number }) {
     queryKey: ["models", api.base],
     queryFn: ({ signal }) => api.models(signal),
     staleTime: 60_000,
+    // The oracle reads a new model a little after the chain has it.
+    refetchInterval: ({ state }) =>
+      query.data?.every(({ id }) => state.data?.items.some((model) => model.id === id)) === false ? 5_000 : false,
   });
   const names = new Map((listed.data?.items ?? []).map((model) => [model.id, plain(model.name, 64)]));
   const tryAgain = (

@@ -30,6 +30,8 @@ export function PricePanel({ checked, published }: { checked: Checked | null; pu
   const [inToken, setInToken] = useState(false);
   const [tokenText, setTokenText] = useState("");
   const [payoutText, setPayoutText] = useState<string | null>(null);
+  // The same manifest is not published again by a second press: that would be another model, for another fee.
+  const [last, setLast] = useState<string | null>(null);
   const [tried, setTried] = useState(false);
 
   const terms = useQuery({
@@ -73,7 +75,9 @@ export function PricePanel({ checked, published }: { checked: Checked | null; pu
     const receipt = await run(
       calls.publishModel(bytes, priced.price, currency.address, getAddress(payout.trim()), terms.data.fee),
     );
-    if (receipt) published();
+    if (!receipt) return;
+    setLast(checked.manifestCid);
+    published();
   };
   const number =
     state.step === "done"
@@ -148,7 +152,7 @@ export function PricePanel({ checked, published }: { checked: Checked | null; pu
             {words.wallet.switchTo(config.chain_name)}
           </Button>
         ) : (
-          <Button kind="primary" busy={running} disabled={!checked} onClick={() => void publish()}>
+          <Button kind="primary" busy={running} disabled={!checked || checked.manifestCid === last} onClick={() => void publish()}>
             {said.publish}
           </Button>
         )}
