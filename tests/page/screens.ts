@@ -5,10 +5,10 @@ import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { describe, beforeAll } from "vitest";
 
-import { choosePicture, chooseModel, connect, connectButton } from "./harness/flow.js";
+import { chooseModel, choosePicture, connect, connectButton, payButton, requestId } from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
 import { developmentKey } from "./harness/prepared.js";
-import { PROJECT } from "./harness/stack.js";
+import { PROJECT, freezeOracle } from "./harness/stack.js";
 import { test } from "./harness/site.js";
 import type { OpenOptions, Site } from "./harness/site.js";
 import { ScriptedWallet } from "./wallet/scripted.js";
@@ -91,6 +91,28 @@ describe("screens", () => {
       await connect(page);
       await choosePicture(page, picture(run.pictures, "digit-7"));
       await shoot(page, "ask-wrong-network", shape);
+    });
+
+    test(`working ${at}`, async ({ site, run }) => {
+      const wallet = await site.wallet();
+      const page = await site.open("#/", { ...size, wallets: [wallet], locale: "de-DE" });
+      await page.getByRole("banner").getByRole("button", { name: "Verbinden" }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Test Wallet" }).click();
+      await choosePicture(page, picture(run.pictures, "digit-7"));
+      await shoot(page, "ask-german", shape);
+      await page.getByRole("button", { name: "English" }).click();
+      const held = wallet.holdNext("send");
+      await payButton(page).click();
+      await held.asked;
+      await shoot(page, "ask-signing", shape);
+      const thaw = freezeOracle(run.facts);
+      try {
+        held.accept();
+        await requestId(page);
+        await shoot(page, "request-waiting", shape);
+      } finally {
+        thaw();
+      }
     });
 
     test(`errors ${at}`, async ({ site, run }) => {
