@@ -62,7 +62,7 @@ export interface Model {
   token: Hex | null;
   token_symbol: string;
   /** Decimals of the token; 18 where the API does not say. */
-  token_decimals?: number;
+  token_decimals?: number | null;
   active: boolean;
   payout: Hex;
   share_bps: number;

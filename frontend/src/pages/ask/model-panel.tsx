@@ -3,10 +3,12 @@ import { useQuery } from "@tanstack/react-query";
 import { useConfig } from "../../api/config";
 import type { Models } from "../../api/models";
 import type { Model } from "../../api/types";
+import { publicClient } from "../../chain/client";
+import { tokenOfModel } from "../../chain/tokens";
 import { plain } from "../../content/plain";
 import { Bone, Button, Empty, ErrorNote, Icon, Money, Panel, Skeleton, StaleNote } from "../../parts";
 import { useLanguage, useWords } from "../../words";
-import { duration } from "../../words/format";
+import { duration, shorten } from "../../words/format";
 
 /** Models by picture, task, price and the time they usually take. */
 export function ModelPanel({
@@ -82,7 +84,6 @@ function Card({
 }) {
   const of = useWords().ask.model;
   const { language } = useLanguage();
-  const { config } = useConfig();
   const tasks: Partial<Record<string, string>> = of.tasks;
   const name = plain(model.name, 60);
   return (
@@ -94,12 +95,7 @@ function Card({
           <strong>{name}</strong>
           <span className="small">{tasks[model.task] ?? plain(model.task, 40)}</span>
           <span className="small soft">
-            <Money
-              value={model.price}
-              symbol={model.token ? plain(model.token_symbol, 12) : config.currency.symbol}
-              decimals={model.token ? (model.token_decimals ?? 18) : config.currency.decimals}
-              freeWord
-            />
+            <Price model={model} />
             {" · "}
             {model.usual_seconds === null ? of.noSeconds : of.seconds(duration(model.usual_seconds, language))}
           </span>
@@ -131,4 +127,20 @@ function Example({ model }: { model: Model }) {
       {example.data ? <img src={example.data} alt="" width={72} height={72} /> : <Icon name="picture" size={28} />}
     </span>
   );
+}
+
+/** What an answer costs. A token that the API could not read in full is read from the chain, never taken for ether. */
+function Price({ model }: { model: Model }) {
+  const words = useWords();
+  const { config } = useConfig();
+  const stated = model.token === null ? config.currency.decimals : model.token_decimals;
+  const read = useQuery({ ...tokenOfModel(publicClient(config), config, model.id), enabled: typeof stated !== "number" });
+  if (typeof stated === "number") {
+    const symbol = model.token === null ? config.currency.symbol : plain(model.token_symbol, 12);
+    return <Money value={model.price} symbol={symbol} decimals={stated} freeWord />;
+  }
+  if (read.data) {
+    return <Money value={model.price} symbol={read.data.symbol} decimals={read.data.decimals} freeWord />;
+  }
+  return <span>{words.request.parts(model.price, shorten(model.token ?? ""))}</span>;
 }
