@@ -83,7 +83,9 @@ describe("models priced in a token", () => {
       await expect.poll(listed, { timeout: 20_000 }).toContain('"token"');
       const page = await site.open("#/", { wallets: [wallet] });
       await choosePicture(page, picture(run.pictures, "digit-3"));
-      await page.locator(`input[name=model][value="${model}"]`).check(); // models may share a name
+      const choice = page.locator(`input[name=model][value="${model}"]`); // models may share a name
+      await choice.check();
+      await expect.poll(() => page.locator("label").filter({ has: choice }).innerText()).toMatch(/\b0\.25\s/);
       await connect(page);
       await payAndAsk(page);
       expect(wallet.prompts.map((prompt) => prompt.kind)).toEqual(prompts);
