@@ -42,7 +42,7 @@ export function useModels(ids: readonly number[]): (id: number) => ModelFacts {
   // Only the chain knows the token of a model that the API does not tell of, and its decimals.
   const unknown = order.filter((id) => {
     const model = known.get(id);
-    return model ? model.token !== null && model.token_decimals === undefined : !listed.isPending;
+    return model ? model.token !== null && typeof model.token_decimals !== "number" : !listed.isPending;
   });
   const onChain = useQueries({
     queries: unknown.map((id) => tokenOfModel(client, config, id)),

@@ -98,7 +98,7 @@ function Paid({ facts: { payment, token, model: number }, model }: { facts: Fact
   const told =
     priced === null
       ? ether(config)
-      : model?.token_decimals === undefined
+      : typeof model?.token_decimals !== "number"
         ? undefined
         : { symbol: plain(model.token_symbol, 12), decimals: model.token_decimals };
   const read = useQuery({
