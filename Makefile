@@ -58,7 +58,6 @@ test-integration: $(PYTHON_READY) $(NODE_READY) $(BROWNIE_READY) ## real parts o
 
 test-e2e: $(PYTHON_READY) $(NODE_READY) images ## sibyl as a process; images first: their download is no test's own time
 	@$(BIN)/pytest tests/e2e
-	@$(MAKE) test-page
 
 test-page: $(PYTHON_READY) $(PAGE) ## the page in Chromium against the whole stack, with wallets that truly sign
 	@npx --no-install tsc -p tests/page

@@ -85,10 +85,11 @@ export async function transact(actor: Actor, call: Call, progress: Progress, sig
   let watched = watch(await unlessAborted(asked, signal));
   progress.sent(watched);
   progress.step("mining");
-  // While the wallet asked, others of the account may have been mined: they are not what took this one's place.
+  // While the wallet asked, others of the account may have been mined: they are not what took this one's place. What
+  // took it may have been mined by now as well, so this alone decides nothing.
   const used = await client.getTransactionCount({ address: account, blockTag: "latest" }).catch(() => nonce);
   if (used > nonce) {
-    watched = { ...watched, nonce: used };
+    watched = { ...watched, before: used };
     progress.sent(watched);
   }
   return followed(client, watched, progress, signal);

@@ -124,6 +124,21 @@ describe("following a transaction", () => {
     expect(outcome).toEqual({ kind: "replaced", hash: hash("4") });
   });
 
+  test("given another call that was mined while the wallet asked, when followed, then it did not take this one's place", async () => {
+    const node = new Node();
+    node.mine({ ...ours, hash: hash("4"), to: CONTRACT, input: "0xffff" });
+    const { outcome } = await watch(
+      node,
+      async () => {
+        await tick(1_500);
+        node.mine({ ...ours, nonce: ours.nonce + 1 });
+        await tick(2_000);
+      },
+      { ...WATCHED, before: WATCHED.nonce + 1 },
+    );
+    expect(outcome).toMatchObject({ kind: "mined", receipt: { transactionHash: hash("1") } });
+  });
+
   test("given a nonce far ahead of what the node expects, when followed, then it is called stale", async () => {
     const node = new Node();
     node.pool = [{ ...ours, nonce: 11 }];

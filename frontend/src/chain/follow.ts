@@ -9,6 +9,8 @@ export interface Watched {
   value: bigint;
   /** The account's next nonce, pending ones counted, when the wallet was asked; what it used is read from the node. */
   nonce: number;
+  /** Its next nonce in blocks once the wallet had answered: others of the account may have been mined meanwhile. */
+  before?: number;
   /** Block at that time. */
   since: bigint;
 }
@@ -72,6 +74,12 @@ export async function follow(
     return null;
   }
 
+  /** Whether another call was mined while the wallet still asked, so that this one has a later nonce. */
+  function cannotBe(found: { to: Address | null; value: bigint }, used: number): boolean {
+    const cancels = found.to?.toLowerCase() === watched.account.toLowerCase() && found.value === 0n;
+    return used < (watched.before ?? 0) && !cancels;
+  }
+
   /** What is in a block at this nonce; null when it is the transaction itself, whose receipt is about to be there. */
   async function replacement(used: number): Promise<Outcome | null> {
     const head = await client.getBlockNumber({ cacheTime: 0 });
@@ -88,6 +96,10 @@ export async function follow(
         report("repriced");
         const receipt = await client.getTransactionReceipt({ hash: found.hash });
         return { kind: "mined", receipt, repriced: true };
+      }
+      if (cannotBe(found, used)) {
+        nonce = used + 1;
+        return null;
       }
       const nothing = found.to?.toLowerCase() === watched.account.toLowerCase() && found.value === 0n;
       return { kind: nothing ? "cancelled" : "replaced", hash: found.hash };
