@@ -74,11 +74,6 @@ export function formatCid(cid: Cid): string {
   return cid.text;
 }
 
-/** Whether two CIDs name the same block by the same bytes. */
-export function sameCid(one: Cid, other: Cid): boolean {
-  return one.text === other.text;
-}
-
 /** Whether the bytes are the block that the CID names. */
 export async function isNamed(cid: Cid, block: Bytes): Promise<boolean> {
   const digest = await sha256(block);

@@ -20,8 +20,7 @@ export function amount(value: bigint | string, decimals = 18, digits = 6): strin
 
 /** First `head` and last four characters, for hashes, addresses and CIDs. */
 export function shorten(value: string, head = 6): string {
-  const start = value.startsWith("0x") ? head : head;
-  return value.length <= start + 5 ? value : `${value.slice(0, start)}…${value.slice(-4)}`;
+  return value.length <= head + 5 ? value : `${value.slice(0, head)}…${value.slice(-4)}`;
 }
 
 const STEPS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [

@@ -2,7 +2,6 @@
  * A manifest of schema sibyl/model/1, looked at before it travels. The API looks again and knows every rule; what is
  * found here is found without sending anything.
  */
-import { plain } from "../../content/plain";
 import type { Words } from "../../words";
 
 export const SCHEMA = "sibyl/model/1";
@@ -153,9 +152,4 @@ function integer(
     throw new FieldWrong(field, said.integer(low, high));
   }
   return value;
-}
-
-/** A name that a stranger wrote, fit to be shown. */
-export function shownName(manifest: Document): string {
-  return typeof manifest.name === "string" ? plain(manifest.name, 64) : "";
 }
