@@ -9,6 +9,8 @@ uint16, score uint16 in basis points, box y1, x1, y2, x2 uint16 each, area uint3
 from __future__ import annotations
 
 import struct
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -140,3 +142,9 @@ def decode_answer(answer: bytes) -> Answer:
     if answer[1:2] == bytes([KIND_SEGMENTATION]):
         return SegmentationAnswer.decode(answer)
     return ClassificationAnswer.decode(answer)
+
+
+def tally(labels: Iterable[str]) -> str:
+    """How many there are of each, the most frequent first: ``2 x star, circle``."""
+    counted = sorted(Counter(labels).items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(label if count == 1 else f"{count} x {label}" for label, count in counted) or "nothing"

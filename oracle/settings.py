@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
@@ -247,7 +247,7 @@ class Settings(BaseSettings):
 
 def load_settings(data_dir: Path | None = None) -> Settings:
     """Settings for a data directory. Raises ConfigurationError that names each bad setting, never its value."""
-    with _named_problems():
+    with named_problems():
         environment = Settings()
         chosen, named = data_dir or environment.data_dir, environment.deployment
         deployment = {**read_deployment(chosen), **(read_contracts(named) if named else {})}
@@ -290,7 +290,7 @@ def load_local_settings(data_dir: Path) -> Settings:
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return (init_settings,)
 
-    with _named_problems():
+    with named_problems():
         values: dict[str, Any] = {**tuning, **read_deployment(data_dir), "data_dir": data_dir}
         return Local(**values)
 
@@ -352,15 +352,23 @@ def read_contracts(file: Path) -> dict[str, Any]:
     )
 
 
+def _variable(place: tuple[int | str, ...]) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + "_".join(map(str, place)).upper()
+
+
 @contextmanager
-def _named_problems() -> Iterator[None]:
+def named_problems(
+    what: str = "settings",
+    named: Callable[[tuple[int | str, ...]], str] = _variable,
+    remedy: str = "Mend the environment variables named, or the deployment file.",
+) -> Iterator[None]:
+    """What pydantic finds wrong as a ConfigurationError that names each setting, never its value."""
     try:
         yield
     except ValidationError as error:
-        problems = "; ".join(f"SIBYL_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        raise ConfigurationError(
-            f"bad settings: {problems}", remedy="Mend the environment variables named, or the deployment file."
-        ) from None
+        problems = "; ".join(f"{named(one['loc'])}: {one['msg']}" for one in error.errors())
+        raise ConfigurationError(f"bad {what}: {problems}", remedy=remedy) from None
     except SettingsError:
         # The one setting that is more than a word or a number.
         raise ConfigurationError(

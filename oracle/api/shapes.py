@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from oracle.answers import ClassificationAnswer, SegmentationAnswer, decode_answer
+from oracle.answers import ClassificationAnswer, decode_answer, tally
 from oracle.api.registry import KnownModel
 from oracle.domain import FailureReason, ModelManifest, RequestStatus
 from oracle.market import Provider, Standing, to_glm
@@ -102,15 +102,10 @@ def top(answer: bytes, manifest: ModelManifest | None) -> dict[str, Any] | None:
     if isinstance(read, ClassificationAnswer):
         best = read.entries[0]
         return {"label": label(best.class_index), "confidence": best.confidence_bps / 10_000}
-    return _found(read, [label(one.class_index) for one in read.instances])
-
-
-def _found(read: SegmentationAnswer, names: Sequence[str]) -> dict[str, Any] | None:
-    if not names:
+    if not read.instances:
         return None
-    counted = sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0]))
-    text = ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counted)
-    return {"label": text, "confidence": read.instances[0].score_bps / 10_000}
+    found = tally(label(one.class_index) for one in read.instances)
+    return {"label": found, "confidence": read.instances[0].score_bps / 10_000}
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from oracle.client.errors import (
     UnknownRequest,
 )
 from oracle.client.models import ListedModel
-from oracle.client.outcome import Outcome, Price, tally
+from oracle.client.outcome import Outcome, Price
 from oracle.client.sync import SyncClient, connect_sync
 
 __all__ = [
@@ -38,5 +38,4 @@ __all__ = [
     "UnknownRequest",
     "connect",
     "connect_sync",
-    "tally",
 ]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from eth_utils.address import is_same_address
-from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from oracle.chain.checks import verify_deployment
@@ -20,7 +19,7 @@ from oracle.client.wishes import ApiWishes, FolderWishes, NoWishes
 from oracle.content.http import HttpApi, HttpContentStore
 from oracle.content.ipfs import IpfsContentStore
 from oracle.errors import ConfigurationError, WrongChain
-from oracle.settings import Settings, load_settings
+from oracle.settings import Settings, load_settings, named_problems
 from oracle.telemetry import logger
 
 _log = logger("client")
@@ -135,15 +134,12 @@ def _merged(settings: Settings | None, given: Mapping[str, Any]) -> Settings:
             f"there is no option {', '.join(sorted(unknown))}",
             remedy=f"Options are {', '.join(Options.__annotations__)}.",
         )
-    try:
+    with named_problems("options", _option, "Mend the options named."):
         return _Given(**{**base, **given})
-    except ValidationError as error:
-        names = {new: old for old, new in _RENAMED.items()}
-        problems = "; ".join(f"{_named(one['loc'], names)}: {one['msg']}" for one in error.errors())
-        raise ConfigurationError(f"bad options: {problems}", remedy="Mend the options named.") from None
 
 
-def _named(place: tuple[int | str, ...], names: Mapping[str, str]) -> str:
+def _option(place: tuple[int | str, ...]) -> str:
+    names = {new: old for old, new in _RENAMED.items()}
     return ".".join(names.get(str(part), str(part)) for part in place)
 
 

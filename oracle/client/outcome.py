@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from oracle.answers import Answer, ClassificationAnswer
+from oracle.answers import Answer, ClassificationAnswer, tally
 from oracle.chain.account import Asked
 from oracle.domain import Cid, LabelScore, OnChainStatus, RequestSeen, RequestSettled, SegmentScore
 from oracle.errors import SibylError
@@ -129,12 +128,6 @@ def cid_from(cid: Cid | str) -> Cid:
         return cid if isinstance(cid, Cid) else Cid.parse(cid)
     except ValueError as error:
         raise SibylError(str(error), remedy="Give a CID of IPFS, such as bafkrei...") from None
-
-
-def tally(labels: Iterable[str]) -> str:
-    """How many there are of each, the most frequent first: ``2 x star, circle``."""
-    counted = sorted(Counter(labels).items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(label if count == 1 else f"{count} x {label}" for label, count in counted) or "nothing"
 
 
 def _segment(one: Mapping[str, Any]) -> SegmentScore:

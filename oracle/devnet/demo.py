@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from oracle.answers import tally
 from oracle.chain.account import AccountSender, Ask, digit_reading, digit_result_cid
 from oracle.chain.calls import CallReverted
 from oracle.chain.codec import quantity
-from oracle.client import Client, NotAnsweredYet, Outcome, connect, tally
+from oracle.client import Client, NotAnsweredYet, Outcome, connect
 from oracle.content.cid import name_block
 from oracle.devnet.pictures import MANIFEST, Digits, digits, scene
 from oracle.devnet.stack import PRICE, Stack

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oracle.answers import AnswerEntry, ClassificationAnswer
+from oracle.answers import AnswerEntry, ClassificationAnswer, tally
 
 pytestmark = pytest.mark.unit
 
@@ -56,3 +56,9 @@ def test_what_solidity_refuses_is_no_answer(entries: str) -> None:
 def test_given_a_field_out_of_range_when_encoded_then_it_is_refused(answer: ClassificationAnswer) -> None:
     with pytest.raises(ValueError, match=r"\d"):
         answer.encode()
+
+
+def test_given_things_that_were_found_when_told_then_the_most_frequent_come_first_and_none_is_said_so() -> None:
+    assert tally(["star", "circle", "star", "square", "circle", "star"]) == "3 x star, 2 x circle, square"
+    assert tally(iter(["b", "a"])) == "a, b"
+    assert tally([]) == "nothing"
