@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pipeline_flow as flow
 import pytest
-import test_pipeline_flow as flow
 from doubles import REQUESTER, MemoryContent
 
 from oracle import catalogue, publishing

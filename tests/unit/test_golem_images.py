@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pipeline_flow as flow
 import pytest
-import test_pipeline_flow as flow
 
 from oracle.compute.golem import GolemBackend, GolemTerms, backend, read_images
 from oracle.errors import NoOffers

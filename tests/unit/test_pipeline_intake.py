@@ -8,8 +8,8 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 
+import pipeline_flow as flow
 import pytest
-import test_pipeline_flow as flow
 from doubles import REQUESTER, cid_of
 
 from oracle.domain import Cid, FailureReason, ImageFacts

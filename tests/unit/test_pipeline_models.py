@@ -8,8 +8,8 @@ import os
 import time
 from pathlib import Path
 
+import pipeline_flow as flow
 import pytest
-import test_pipeline_flow as flow
 from doubles import MemoryChain, MemoryContent, ScriptedBackend, SteppedClock, cid_of
 
 from oracle.content.spool import DirectorySpool

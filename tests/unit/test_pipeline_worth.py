@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import pipeline_flow as flow
 import pytest
-import test_pipeline_flow as flow
 from doubles import CREATED, block, seen
 
 from oracle.domain import LogPosition, OnChainStatus, RequestSettled
