@@ -34,6 +34,11 @@ class Node {
   latest = 4;
   pending = 5;
   down = 0;
+  /** For how many of the newest blocks it knows the nonces. */
+  remembers = Infinity;
+  /** Blocks that it was asked for, and blocks at which a nonce was asked. */
+  reads: bigint[] = [];
+  counts: bigint[] = [];
 
   mine(...transactions: Transaction[]): void {
     this.head += 1n;
@@ -60,12 +65,25 @@ class Node {
           if (!found) throw missing("TransactionNotFoundError");
           return found;
         }),
-      getTransactionCount: (one: { blockTag: string }) =>
-        answer(() => (one.blockTag === "latest" ? this.latest : this.pending)),
+      getTransactionCount: (one: { blockTag?: string; blockNumber?: bigint }) =>
+        answer(() => {
+          if (one.blockNumber !== undefined) return this.countAt(one.blockNumber);
+          return one.blockTag === "latest" ? this.latest : this.pending;
+        }),
       getBlockNumber: () => answer(() => this.head),
       getBlock: (one: { blockNumber: bigint }) =>
-        answer(() => ({ transactions: this.blocks.get(one.blockNumber) ?? [] })),
+        answer(() => {
+          this.reads.push(one.blockNumber);
+          return { transactions: this.blocks.get(one.blockNumber) ?? [] };
+        }),
     } as unknown as PublicClient;
+  }
+
+  private countAt(number: bigint): number {
+    this.counts.push(number);
+    if (this.head - number >= this.remembers) throw new Error("missing trie node");
+    const later = [...this.blocks].filter(([block]) => block > number).flatMap(([, transactions]) => transactions);
+    return this.latest - later.filter((one) => one.from === ACCOUNT).length;
   }
 }
 
@@ -122,6 +140,51 @@ describe("following a transaction", () => {
     node.mine({ ...ours, hash: hash("4"), to: CONTRACT, input: "0xffff" });
     const { outcome } = await watch(node, () => tick(1_500));
     expect(outcome).toEqual({ kind: "replaced", hash: hash("4") });
+  });
+
+  test("given a replacement far back, when followed, then its block is found by halving, and it alone is read", async () => {
+    const node = new Node();
+    node.head = 40_000n;
+    node.mine({ ...ours, hash: hash("2") }, { ...ours, hash: hash("5"), from: CONTRACT });
+    node.head = 50_000n;
+    node.mine({ ...ours, hash: hash("6"), nonce: 5 });
+    node.head = 100_000n;
+    const { outcome } = await watch(node, () => tick(1_500));
+    expect(outcome).toMatchObject({ kind: "mined", repriced: true, receipt: { transactionHash: hash("2") } });
+    expect(node.reads).toEqual([40_001n]);
+    expect(node.counts.length).toBeLessThan(20);
+  });
+
+  test.each([40, 0])(
+    "given a node that knows the nonces of %i blocks, when a replacement is older, then some blocks are read from the newest",
+    async (remembers) => {
+      const node = new Node();
+      node.remembers = remembers;
+      node.head = 5_000n;
+      node.mine({ ...ours, hash: hash("2") });
+      node.head = 5_050n;
+      const { outcome } = await watch(node, () => tick(1_500));
+      expect(outcome).toMatchObject({ kind: "mined", receipt: { transactionHash: hash("2") } });
+      expect(Math.max(...node.reads.map(Number)) - 5_001).toBe(node.reads.length - 1);
+    },
+  );
+
+  test("given a replacement that the node has forgotten, when followed, then that is said, and only now and then looked for", async () => {
+    const node = new Node();
+    node.remembers = 0;
+    node.head = 5_000n;
+    node.mine({ ...ours, hash: hash("2") });
+    node.head = 7_000n;
+    const { outcome, notes } = await watch(node, async () => {
+      await tick(9_000);
+      expect(node.reads).toHaveLength(64);
+      await tick(9_000);
+      expect(node.reads).toHaveLength(128);
+      node.remembers = Infinity;
+      await tick(9_000);
+    });
+    expect(notes).toEqual(["taken", "repriced"]);
+    expect(outcome).toMatchObject({ kind: "mined", receipt: { transactionHash: hash("2") } });
   });
 
   test("given another call that was mined while the wallet asked, when followed, then it did not take this one's place", async () => {

@@ -1,4 +1,4 @@
-import type { Address, Hash, Hex, PublicClient, TransactionReceipt } from "viem";
+import type { Address, Hash, Hex, PublicClient, Transaction, TransactionReceipt } from "viem";
 
 /** A transaction as it was put to the wallet, and what the chain knew just before. */
 export interface Watched {
@@ -15,8 +15,16 @@ export interface Watched {
   since: bigint;
 }
 
-/** "repriced" is the same at higher fees; "stale" waits behind transactions that no node knows; "lost" is known to none. */
-export type Note = "waiting" | "repriced" | "stale" | "lost";
+/**
+ * "repriced" is the same at higher fees; "stale" waits behind transactions that no node knows; "lost" is known to none;
+ * "taken" has lost its nonce to something in a block that the node does not show.
+ */
+export type Note = "waiting" | "repriced" | "stale" | "lost" | "taken";
+
+/** Whether waiting alone will hardly end it. */
+export function isStuck(note: Note | undefined): note is "stale" | "lost" | "taken" {
+  return note === "stale" || note === "lost" || note === "taken";
+}
 
 export type Outcome =
   | { kind: "mined"; receipt: TransactionReceipt; repriced: boolean }
@@ -28,7 +36,9 @@ const SLOW_POLL_MS = 4_000;
 const QUICK_FOR_MS = 60_000;
 const LOST_AFTER_MS = 20_000;
 const LONGEST_MS = 24 * 3_600_000;
-const LONGEST_SCAN = 1_000n;
+const SEARCH_AGAIN_MS = 10_000;
+/** Blocks read one by one where the node has forgotten the nonces at older ones. */
+const LONGEST_READ = 64n;
 
 /**
  * Waits until the transaction or whatever took its nonce is in a block. Speed-ups and cancellations are found by account
@@ -44,6 +54,8 @@ export async function follow(
   const start = Date.now();
   let { nonce } = watched;
   let failures = 0;
+  let searches = 0;
+  let searched = -Infinity;
   while (Date.now() - start < LONGEST_MS) {
     signal.throwIfAborted();
     try {
@@ -82,29 +94,53 @@ export async function follow(
 
   /** What is in a block at this nonce; null when it is the transaction itself, whose receipt is about to be there. */
   async function replacement(used: number): Promise<Outcome | null> {
-    const head = await client.getBlockNumber({ cacheTime: 0 });
-    const first = head - watched.since > LONGEST_SCAN ? head - LONGEST_SCAN : watched.since;
-    for (let number = head; number >= first; number -= 1n) {
+    if (Date.now() - searched < SEARCH_AGAIN_MS) return null;
+    const found = await taker(used);
+    if (!found) {
+      // Nodes behind one address may be a block apart: once alone says nothing.
+      if (searches > 0) report("taken");
+      searches += 1;
+      searched = Date.now();
+      return null;
+    }
+    if (found.hash === watched.hash) return null;
+    if (found.to?.toLowerCase() === watched.to.toLowerCase() && found.input === watched.data) {
+      report("repriced");
+      const receipt = await client.getTransactionReceipt({ hash: found.hash });
+      return { kind: "mined", receipt, repriced: true };
+    }
+    if (cannotBe(found, used)) {
+      nonce = used + 1;
+      return null;
+    }
+    const nothing = found.to?.toLowerCase() === watched.account.toLowerCase() && found.value === 0n;
+    return { kind: nothing ? "cancelled" : "replaced", hash: found.hash };
+  }
+
+  /** The transaction that used the nonce, by halving; null when it is older than what the node remembers. */
+  async function taker(used: number): Promise<Transaction | null> {
+    let below = watched.since - 1n;
+    let block = await client.getBlockNumber({ cacheTime: 0 });
+    let forgotten = false;
+    while (block - below > 1n) {
       signal.throwIfAborted();
-      const block = await client.getBlock({ blockNumber: number, includeTransactions: true });
-      const found = block.transactions.find(
+      const middle = (below + block) / 2n;
+      const count = await client
+        .getTransactionCount({ address: watched.account, blockNumber: middle })
+        .catch(() => null);
+      forgotten ||= count === null;
+      if (count !== null && count > used) block = middle;
+      else below = middle;
+    }
+    const last = forgotten ? block - LONGEST_READ : block - 1n;
+    for (; block > last && block >= watched.since; block -= 1n) {
+      signal.throwIfAborted();
+      const { transactions } = await client.getBlock({ blockNumber: block, includeTransactions: true });
+      const found = transactions.find(
         (one) => one.nonce === used && one.from.toLowerCase() === watched.account.toLowerCase(),
       );
-      if (!found) continue;
-      if (found.hash === watched.hash) return null;
-      if (found.to?.toLowerCase() === watched.to.toLowerCase() && found.input === watched.data) {
-        report("repriced");
-        const receipt = await client.getTransactionReceipt({ hash: found.hash });
-        return { kind: "mined", receipt, repriced: true };
-      }
-      if (cannotBe(found, used)) {
-        nonce = used + 1;
-        return null;
-      }
-      const nothing = found.to?.toLowerCase() === watched.account.toLowerCase() && found.value === 0n;
-      return { kind: nothing ? "cancelled" : "replaced", hash: found.hash };
+      if (found) return found;
     }
-    report("lost");
     return null;
   }
 }

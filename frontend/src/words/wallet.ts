@@ -37,6 +37,8 @@ export const en = {
       stale:
         "It waits behind transactions that this network does not know, as happens when a local chain was started anew. Clear the account's activity in the wallet (MetaMask: Settings, Advanced, Clear activity tab data), then send it again.",
       lost: "The network does not know this transaction any more. If the wallet does not show it either, nothing was paid: try again.",
+      taken:
+        "A transaction of this account took its place, in a block that the network's node does not show. Whether it was this one, sped up, is not known here: look at the wallet's own activity before you send it again.",
     },
     ends: {
       cancelled: { title: "Cancelled in the wallet", text: "Nothing was paid but the network fee of the cancellation." },
@@ -161,6 +163,8 @@ export const de: typeof en = {
       stale:
         "Sie wartet hinter Transaktionen, die dieses Netz nicht kennt; so ist es, wenn eine lokale Chain neu gestartet wurde. Lösche die Aktivität des Kontos in der Wallet (MetaMask: Einstellungen, Erweitert, Aktivitätsdaten löschen), dann sende noch einmal.",
       lost: "Das Netz kennt diese Transaktion nicht mehr. Zeigt auch die Wallet sie nicht, wurde nichts bezahlt: noch einmal versuchen.",
+      taken:
+        "Eine Transaktion dieses Kontos hat ihren Platz eingenommen, in einem Block, den der Knoten des Netzes nicht zeigt. Ob es diese war, nur beschleunigt, ist hier nicht bekannt: Sieh in die Aktivitäten der Wallet, bevor du sie noch einmal sendest.",
     },
     ends: {
       cancelled: { title: "In der Wallet abgebrochen", text: "Bezahlt ist nur die Netzgebühr des Abbruchs." },

@@ -5,6 +5,7 @@ import type { Model } from "../../api/types";
 import { ANSWER_SECONDS, type AskState, type AskStep, isRunning, useAsk } from "../../chain/ask";
 import { type Cost, useCost } from "../../chain/cost";
 import { explain } from "../../chain/errors";
+import { isStuck } from "../../chain/follow";
 import { Bone, Button, ErrorNote, Hash, Icon, LiveRegion, Panel, Skeleton, Toggle } from "../../parts";
 import { go, href } from "../../router";
 import { useWallet } from "../../wallet/use-wallet";
@@ -149,7 +150,7 @@ function Steps({ state, onStop }: { state: Extract<AskState, { steps: readonly A
   const of = words.ask.pay;
   const now = state.steps.indexOf(state.step);
   const note = state.note && state.note !== "waiting" ? words.wallet.transaction.notes[state.note] : null;
-  const stuck = state.note === "stale" || state.note === "lost";
+  const stuck = isStuck(state.note);
   const mining = state.step === "mining";
   return (
     <div className="stack">

@@ -4,6 +4,7 @@ import { useConnection } from "wagmi";
 import { useConfig } from "../../api/config";
 import { type CoordinatorCall, calls, type TransactionState, useTransaction } from "../../chain/actions";
 import { explain } from "../../chain/errors";
+import { isStuck } from "../../chain/follow";
 import type { ChainRequest } from "../../chain/requests";
 import { useNow } from "../../parts/age";
 import { Button } from "../../parts/button";
@@ -90,8 +91,8 @@ function Told({ state, onReset }: { state: TransactionState; onReset: () => void
   const words = useWords();
   const { config } = useConfig();
   const said = words.request;
-  if (state.step === "mining" && (state.note === "stale" || state.note === "lost"))
-    return <StaleNote>{state.note === "stale" ? said.stale : said.lost}</StaleNote>;
+  if (state.step === "mining" && isStuck(state.note))
+    return <StaleNote>{words.wallet.transaction.notes[state.note]}</StaleNote>;
   if (state.step === "cancelled" || state.step === "replaced")
     return <ErrorNote quiet text={said.replaced} action={<Button onClick={onReset}>{words.common.tryAgain}</Button>} />;
   if (state.step === "failed") {
