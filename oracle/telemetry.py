@@ -20,10 +20,8 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         local = time.localtime(record.created)
         at = time.strftime("%Y-%m-%dT%H:%M:%S", local) + f".{int(record.msecs):03d}" + time.strftime("%z", local)
-        fields = " ".join(f"{key}={value}" for key, value in _fields(record).items())
-        line = f"{at} {record.levelname.lower():7} {record.name}: {record.getMessage()}"
-        if fields:
-            line += f" {fields}"
+        fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
+        line = f"{at} {record.levelname.lower():7} {record.name}: " + _one_line(f"{record.getMessage()}{fields}")
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
@@ -41,6 +39,13 @@ class _Json(logging.Formatter):
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry)
+
+
+def _one_line(text: str) -> str:
+    """What strangers send is in some messages: a line break of theirs must not look like another line of ours."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -51,6 +51,7 @@ BODIES = {
     "/v1/requests/wish": routes_uploads.DOCUMENT_BYTES,
 }
 """The largest bodies where that is not a picture, in bytes."""
+_SHOWN = 200  # characters of a path that the log shows
 _EXPOSED = ("ETag", "Location", "Retry-After", "X-Request-Id", "X-Sibyl-Result-CID")
 
 
@@ -142,7 +143,8 @@ class Envelope:
         try:
             await self._app(scope, receive, enveloped)
         except Exception:
-            _log.exception("%s %s failed", scope["method"], scope["path"], extra={"request_id": identifier})
+            path = ascii(scope["path"])[:_SHOWN]
+            _log.exception("%s %s failed", scope["method"], path, extra={"request_id": identifier})
             if started:
                 raise
             await problems.unexpected().response(scope)(scope, receive, enveloped)

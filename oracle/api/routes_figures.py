@@ -21,7 +21,9 @@ YEAR = 366 * 86_400
 _LATELY = 3.0  # seconds for which figures are not read again
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
-Range = Annotated[int, Query(ge=60, le=YEAR, description="Seconds back from now.", examples=[86_400])]
+Range = Annotated[
+    int, Query(ge=60, le=YEAR, description="Seconds back from now, a year of 366 days at most.", examples=[86_400])
+]
 
 
 def router(desk: Desk) -> APIRouter:

@@ -165,6 +165,11 @@ async def test_given_answers_when_figures_are_asked_for_then_they_add_up(
     assert model["box"][0] <= model["box"][2] == model["median_s"] <= model["box"][4]
     assert len(told["points"]) == 3
     assert all(point["compute_s"] < point["total_s"] for point in told["points"])
+    for path in ("/v1/stats", "/v1/stats.csv"):
+        year = [
+            (await client.get(path, params={"range": span})).status_code for span in (366 * 86_400, 366 * 86_400 + 1)
+        ]
+        assert year == [200, 422]  # what docs/api.md says
     table = (await client.get("/v1/stats.csv?range=3600")).text.splitlines()
     assert table[0] == "id,model,provider,bytes,pixels,compute_s,total_s,at"
     assert len(table) == 4

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from oracle.api.app import Envelope
 from oracle.api.limits import BodyLimit, RateLimit, StreamLimit, client_of
 
 pytestmark = pytest.mark.unit
@@ -183,6 +184,24 @@ async def test_given_more_clients_than_are_remembered_when_they_ask_then_the_lon
     assert app.buckets.remembered == 3
     assert (await ask(app, scope_of("198.51.100.49"))).status == 429
     assert (await ask(app, scope_of("198.51.100.1"))).status == 200
+
+
+# Failures --------------------------------------------------------------------------------------------------------
+
+
+async def test_given_a_path_that_forges_a_log_line_when_the_app_fails_then_it_is_quoted_and_cut(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError
+
+    answer = await ask(
+        Envelope(broken), scope_of(path="/v1/x\n2026-11-27 info sibyl.api: \u202eall is well" + "y" * 9_000)
+    )
+    assert answer.status == 500
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(r"POST '/v1/x\n2026-11-27 info sibyl.api: \u202eall is well")
+    assert len(message) < 300
 
 
 # Bodies ----------------------------------------------------------------------------------------------------------

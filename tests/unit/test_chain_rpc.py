@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from oracle.chain import rpc as rpc_module
 from oracle.chain.calls import CallReverted, revert_of, view
 from oracle.chain.rpc import Rpc, RpcFault, _RequestRefused
+from oracle.chain.tokens import read_token
 from oracle.errors import ConfigurationError, RpcRangeRefused, RpcUnavailable
 
 pytestmark = pytest.mark.unit
@@ -181,3 +183,49 @@ async def test_a_view_tells_the_contracts_error_and_what_to_do() -> None:
     endpoint = WireRpc([result("0x")])
     with pytest.raises(RpcUnavailable, match="not modelCount's"):
         await view(endpoint, "0x" + "11" * 20, "modelCount")
+
+
+SIX = "0x" + "6".zfill(64)
+USDX = "0x" + "20".zfill(64) + "4".zfill(64) + b"USDX".hex().ljust(64, "0")
+
+
+def token_saying(symbol: dict[str, object], decimals: dict[str, object]) -> WireRpc:
+    """An endpoint whose token answers so; ids are those of the batch."""
+
+    def answer(posted: Any) -> object:
+        return [said | {"id": one["id"]} for said, one in zip((symbol, decimals), posted, strict=True)]
+
+    return WireRpc([answer])
+
+
+@pytest.mark.parametrize(
+    ("symbol", "told"),
+    [
+        (result(USDX), "USDX"),
+        (result("0x" + b"MKR".hex().ljust(64, "0")), "MKR"),
+        (error(3, "execution reverted", "0x"), ""),
+        (result("0x"), ""),
+        (result("0x" + "ff" * 64), ""),
+        (result(None), ""),
+    ],
+)
+async def test_given_a_token_with_any_symbol_or_none_when_read_then_its_decimals_stand_alone(
+    symbol: dict[str, object], told: str
+) -> None:
+    assert await read_token(token_saying(symbol, result(SIX)), "0x" + "11" * 20) == (told, 6)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "decimals"),
+    [
+        (result(USDX), error(3, "execution reverted", "0x")),
+        (result(USDX), result("0x")),
+        (result(USDX), result("0x" + "ff" * 32)),
+        (error(-32005, "limit exceeded"), result(SIX)),  # says nothing of the token
+    ],
+)
+async def test_given_a_token_whose_decimals_nobody_knows_or_a_node_that_is_busy_when_read_then_it_is_asked_again(
+    symbol: dict[str, object], decimals: dict[str, object]
+) -> None:
+    with pytest.raises(RpcUnavailable):
+        await read_token(token_saying(symbol, decimals), "0x" + "11" * 20)

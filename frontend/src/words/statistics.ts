@@ -3,7 +3,7 @@ export const en = {
   range: "Time span",
   ranges: { hour: "1 h", day: "24 h", week: "7 days", year: "1 year" },
   csv: "CSV",
-  csvHint: "Every measured request as comma separated values",
+  csvHint: "The newest 1,000 measured requests of this time span as comma separated values",
   tiles: {
     requests: "Requests",
     success: "Answered",
@@ -68,7 +68,7 @@ export const de: typeof en = {
   range: "Zeitraum",
   ranges: { hour: "1 h", day: "24 h", week: "7 Tage", year: "1 Jahr" },
   csv: "CSV",
-  csvHint: "Jede gemessene Anfrage als CSV-Datei",
+  csvHint: "Die neuesten 1.000 gemessenen Anfragen dieses Zeitraums als CSV-Datei",
   tiles: {
     requests: "Anfragen",
     success: "Beantwortet",
