@@ -12,7 +12,7 @@ from oracle.chain.calls import view
 from oracle.chain.codec import ETHER, InvalidData, artifact, encode_call, terms_of
 from oracle.chain.coordinator import CoordinatorLog, CoordinatorReader, read_log
 from oracle.chain.rpc import Rpc
-from oracle.chain.transactions import Mined, Transaction, TransactionSender, name_sent
+from oracle.chain.transactions import Mined, Save, Transaction, TransactionSender, name_sent
 from oracle.domain import Cid, InferenceRequest
 from oracle.errors import ChainError, RpcUnavailable
 
@@ -156,6 +156,7 @@ class AccountSender(TransactionSender):
         *,
         max_price: int | None = None,
         from_balance: bool = False,
+        save: Save | None = None,
     ) -> list[Asked]:
         """Ask one model about several pictures in one transaction: all are asked, or none.
 
@@ -165,10 +166,17 @@ class AccountSender(TransactionSender):
         total = len(images) * await self._quote(coordinator, model_id, 0, max_price)
         arguments = (model_id, [image.value for image in images], 0, deadline)
         if from_balance:
-            mined = await self.transact(coordinator, encode_call("requestManyFromBalance", *arguments, total))
+            data = encode_call("requestManyFromBalance", *arguments, total)
+            mined = await self.transact(coordinator, data, save=save)
         else:
-            mined = await self.transact(coordinator, encode_call("requestMany", *arguments), value=total)
+            mined = await self.transact(coordinator, encode_call("requestMany", *arguments), value=total, save=save)
         return self._asked(mined, coordinator)
+
+    async def follow_many(
+        self, coordinator: str, raws: Sequence[bytes], *, save: Save | None = None, revive: bool = True
+    ) -> list[Asked]:
+        """What ``request_many`` gives, of a transaction that was signed before; see ``follow``."""
+        return self._asked(await self.follow(raws, save=save, revive=revive), coordinator)
 
     async def ask_digit_reader(self, contract: str, coordinator: str, image_cid: Cid, deadline: int) -> Asked:
         """Ask through the example consumer at its going price; the answer ends in the contract's storage."""
@@ -185,9 +193,9 @@ class AccountSender(TransactionSender):
         """Take a request of this account back while its coordinator's cancel window is open."""
         return await self.transact(coordinator, encode_call("cancel", terms_of(request)))
 
-    async def refund(self, coordinator: str, request_id: bytes) -> Mined:
+    async def refund(self, coordinator: str, request_id: bytes, *, save: Save | None = None) -> Mined:
         """Send the payment of an unanswered request back to its requester, after its deadline."""
-        return await self.transact(coordinator, encode_call("refund", request_id))
+        return await self.transact(coordinator, encode_call("refund", request_id), save=save)
 
     async def deposit(self, coordinator: str, amount: int) -> Mined:
         """Put ``amount`` wei into this account's balance, which requests can be paid from."""

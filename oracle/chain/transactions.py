@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+from hexbytes import HexBytes
 
-from oracle.chain.calls import CallReverted, RevertedInBlock, no_funds, revert_of
+from oracle.chain.calls import CallReverted, RevertedInBlock, no_funds, read_number, revert_of
 from oracle.chain.codec import InvalidData, hexed, quantity, unhexed
 from oracle.chain.fees import FeeMarket, FeePolicy
 from oracle.chain.rpc import Rpc, RpcFault
 from oracle.domain import Fees
 from oracle.errors import ChainError, RpcUnavailable, TransactionRefused
+from oracle.telemetry import logger, short
+
+MOST_REPLACEMENTS = 8
+"""Dearer transactions in the place of one that is stuck; each costs an eighth more, and at least the going fees."""
 
 _FIRST_POLL_SECONDS = 0.02
 _LAST_POLL_SECONDS = 1.0
+_log = logger("chain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +52,34 @@ class Transaction:
     value: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A transaction as it goes out; ``raw`` holds all the rest."""
+
+    transaction: Transaction
+    nonce: int
+    gas_limit: int
+    fees: Fees
+    transaction_hash: bytes
+    raw: bytes
+
+
+Save = Callable[[Signed], Awaitable[None]]
+"""Called before a transaction goes out; what it raises keeps it here."""
+
+
+class NotMined(ChainError):
+    """There was no receipt in time, says a node that answered. ``taken``: another one has its nonce."""
+
+    taken = False
+
+
 class TransactionSender:
     """Sends transactions of one account, simulated first.
 
     Every method raises CallReverted with the decoded custom error and a remedy, TransactionRefused (no funds, refused
-    by the node), RpcUnavailable, and ChainError when ``receipt_timeout`` seconds pass without a receipt.
+    by the node), RpcUnavailable, and NotMined when ``receipt_timeout`` seconds pass without a receipt. One that is not
+    mined after ``replace_after`` seconds is replaced at its nonce by a dearer one, as far as the policy allows.
     """
 
     def __init__(
@@ -58,12 +90,14 @@ class TransactionSender:
         policy: FeePolicy | None = None,
         *,
         receipt_timeout: float = 120.0,
+        replace_after: float = math.inf,
     ) -> None:
         self._rpc = rpc
         self._account = account
         self._chain_id = chain_id
         self._market = FeeMarket(rpc, policy or FeePolicy())
         self._receipt_timeout = receipt_timeout
+        self._replace_after = replace_after
         self._lock = asyncio.Lock()
         self.sent: list[bytes] = []
         """Hashes of the transactions that a node took, or may have taken."""
@@ -77,10 +111,29 @@ class TransactionSender:
         """Wei per gas that a transaction mined in the next block pays."""
         return await self._market.gas_price()
 
-    async def transact(self, to: str | None, data: bytes, *, value: int = 0) -> Mined:
+    async def transact(self, to: str | None, data: bytes, *, value: int = 0, save: Save | None = None) -> Mined:
         """Simulate, sign, send and wait for one transaction; ``value`` in wei, ``to`` None creates a contract."""
         transaction = Transaction(to, data, value)
-        (mined,) = await self.send([transaction], [await self.gas_for(transaction)])
+        (mined,) = await self.send([transaction], [await self.gas_for(transaction)], save=save)
+        return mined
+
+    async def follow(self, raws: Sequence[bytes], *, save: Save | None = None, revive: bool = True) -> Mined:
+        """Wait for a transaction that was signed before: all that was saved of it, at one nonce, the oldest first.
+
+        A node whose pool has forgotten it is sent it again, unless ``revive`` is false: then it is only looked for.
+        """
+        tried = [read_signed(raw) for raw in raws]
+        newest, timeout = tried[-1], self._receipt_timeout
+        latest, pending = await self._count("latest"), await self._count("pending")
+        if latest > newest.nonce or (pending <= newest.nonce and not revive):
+            timeout = 0.0
+        else:
+            await self._push(newest)
+        try:
+            (mined,) = await self._receipts([tried], save, timeout)
+        except NotMined as error:
+            error.taken = latest > newest.nonce
+            raise
         return mined
 
     async def gas_for(self, transaction: Transaction) -> int:
@@ -100,49 +153,56 @@ class TransactionSender:
                 raise CallReverted(reason) from fault
             raise (funds or fault) from fault
 
-    async def send(self, transactions: Sequence[Transaction], gas_limits: Sequence[int]) -> list[Mined]:
+    async def send(
+        self, transactions: Sequence[Transaction], gas_limits: Sequence[int], *, save: Save | None = None
+    ) -> list[Mined]:
         """Sign and send them together, at nonces that follow each other, and wait until all are mined."""
         fees = await self._market.fees()
         async with self._lock:
-            answer = await self._rpc.call("eth_getTransactionCount", [self.address, "pending"])
-            try:
-                nonce = quantity(answer)
-            except InvalidData as error:
-                raise RpcUnavailable(f"{self._rpc.host} sent no nonce: {error}") from error
+            nonce = await self._count("pending")
             signed = [
                 self._signed(transaction, nonce + i, gas, fees)
                 for i, (transaction, gas) in enumerate(zip(transactions, gas_limits, strict=True))
             ]
+            if save is not None:
+                for one in signed:
+                    await save(one)
             try:
-                answers = await self._rpc.many_settled([("eth_sendRawTransaction", [hexed(raw)]) for _, raw in signed])
+                answers = await self._rpc.many_settled([("eth_sendRawTransaction", [hexed(one.raw)]) for one in signed])
             except RpcUnavailable as error:
                 answers = [error] * len(signed)
         # A node that did not answer may have taken the transaction all the same; one that refused has not.
-        problems = [self._problem(answer) for answer in answers]
-        sent = [
-            transaction_hash
-            for (transaction_hash, _), problem in zip(signed, problems, strict=True)
+        problems = [await self._problem(one, answer) for one, answer in zip(signed, answers, strict=True)]
+        tried = [
+            [one]
+            for one, problem in zip(signed, problems, strict=True)
             if problem is None or not isinstance(problem, TransactionRefused)
         ]
-        self.sent += sent
+        self.sent += [one.transaction_hash for (one,) in tried]
         try:
             for problem in problems:
                 if problem is not None:
                     raise problem
-            return await self._receipts(sent)
+            return await self._receipts(tried, save, self._receipt_timeout)
         except ChainError as error:
-            name_sent(error, sent)
+            name_sent(error, [one.transaction_hash for same in tried for one in same])
             raise
 
-    def _problem(self, answer: object) -> ChainError | None:
+    async def _count(self, block: str) -> int:
+        return await read_number(self._rpc, "eth_getTransactionCount", self.address, block)
+
+    async def _problem(self, signed: Signed, answer: object) -> ChainError | None:
         if isinstance(answer, RpcFault):
-            if "already known" in answer.reason.lower():
+            reason = answer.reason.lower()
+            if "already known" in reason:
                 return None
+            if "nonce too low" in reason and await self._receipt_of(signed) is not None:
+                return None  # it was sent again after an answer that was lost, and is mined by now
             refused = TransactionRefused(f"the node refused the transaction: {answer.reason}")
             return no_funds(self.address, answer) or refused
         return answer if isinstance(answer, ChainError) else None
 
-    def _signed(self, transaction: Transaction, nonce: int, gas: int, fees: Fees) -> tuple[bytes, bytes]:
+    def _signed(self, transaction: Transaction, nonce: int, gas: int, fees: Fees) -> Signed:
         fields: dict[str, Any] = {
             "type": 2,
             "chainId": self._chain_id,
@@ -156,33 +216,84 @@ class TransactionSender:
         if transaction.to is not None:
             fields["to"] = to_checksum_address(transaction.to)
         signed = self._account.sign_transaction(fields)
-        return bytes(signed.hash), bytes(signed.raw_transaction)
+        return Signed(transaction, nonce, gas, fees, bytes(signed.hash), bytes(signed.raw_transaction))
 
-    async def _receipts(self, hashes: Sequence[bytes]) -> list[Mined]:
-        found: dict[bytes, Mined] = {}
-        give_up = time.monotonic() + self._receipt_timeout
+    async def _receipts(self, tried: Sequence[list[Signed]], save: Save | None, timeout: float) -> list[Mined]:
+        """Wait until one of each list is mined; those of a list share a nonce, and a dearer one may join them."""
+        found: dict[int, Mined] = {}
+        begun = time.monotonic()
+        hurry_at = begun + self._replace_after
         pause = _FIRST_POLL_SECONDS
-        while missing := [transaction_hash for transaction_hash in hashes if transaction_hash not in found]:
-            trouble = ""
+        while True:
+            missing = [(place, one) for place, same in enumerate(tried) if place not in found for one in same]
+            trouble: RpcUnavailable | None = None
             try:
-                answers = await self._rpc.many([("eth_getTransactionReceipt", [hexed(one)]) for one in missing])
+                answers = await self._rpc.many(
+                    [("eth_getTransactionReceipt", [hexed(one.transaction_hash)]) for _, one in missing]
+                )
             except RpcUnavailable as error:
                 # The transactions are out; an endpoint's bad moment must not hide what became of them.
-                answers, trouble = [None] * len(missing), f" ({error})"
-            for transaction_hash, raw in zip(missing, answers, strict=True):
+                answers, trouble = [None] * len(missing), error
+            for (place, one), raw in zip(missing, answers, strict=True):
                 if raw is not None and raw.get("blockNumber") is not None:
-                    found[transaction_hash] = self._mined(transaction_hash, raw)
-            if len(found) == len(hashes):
-                break
-            if time.monotonic() > give_up:
-                raise ChainError(
-                    f"{len(hashes) - len(found)} transactions of {self.address} were not mined "
-                    f"within {self._receipt_timeout:g} s, first {hexed(missing[0])}{trouble}",
-                    remedy="they may still be mined; look at them before sending again",
-                )
+                    found[place] = self._mined(one.transaction_hash, raw)
+            stuck = [same for place, same in enumerate(tried) if place not in found]
+            if not stuck:
+                return [found[place] for place in range(len(tried))]
+            now = time.monotonic()
+            if now - begun >= timeout:
+                raise self._not_mined(stuck, timeout, trouble)
+            if now >= hurry_at:
+                hurry_at = now + self._replace_after
+                for same in stuck:
+                    await self._hurry(same, save)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LAST_POLL_SECONDS)
-        return [found[transaction_hash] for transaction_hash in hashes]
+
+    def _not_mined(
+        self, stuck: Sequence[Sequence[Signed]], timeout: float, trouble: RpcUnavailable | None
+    ) -> ChainError:
+        text = (
+            f"{len(stuck)} transactions of {self.address} were not mined "
+            f"within {timeout:g} s, first {hexed(stuck[0][0].transaction_hash)}"
+        )
+        remedy = "they may still be mined; look at them before sending again"
+        if trouble is not None:
+            return RpcUnavailable(f"{text} ({trouble})", remedy=remedy)
+        return NotMined(text, remedy=remedy)
+
+    async def _hurry(self, same: list[Signed], save: Save | None) -> None:
+        """Send again what is stuck: dearer, unless it waits behind another of the account, or may cost no more."""
+        newest = same[-1]
+        try:
+            if len(same) <= MOST_REPLACEMENTS and await self._count("latest") == newest.nonce:
+                fees = await self._market.raised(newest.fees)
+                newest = self._signed(newest.transaction, newest.nonce, newest.gas_limit, fees)
+                if save is not None:
+                    await save(newest)
+                same.append(newest)
+                self.sent.append(newest.transaction_hash)
+                _log.warning(
+                    "transaction %s is stuck; replaced by %s",
+                    short(same[-2].transaction_hash),
+                    short(newest.transaction_hash),
+                )
+        except ChainError as error:
+            _log.warning("transaction %s stays as it is: %s", short(newest.transaction_hash), error)
+        await self._push(newest)
+
+    async def _push(self, signed: Signed) -> None:
+        """Send it once more; whatever the node says, its receipt tells."""
+        try:
+            await self._rpc.call("eth_sendRawTransaction", [hexed(signed.raw)])
+        except RpcUnavailable as error:
+            _log.debug("transaction %s: %s", short(signed.transaction_hash), error)
+
+    async def _receipt_of(self, signed: Signed) -> object:
+        try:
+            return await self._rpc.call("eth_getTransactionReceipt", [hexed(signed.transaction_hash)])
+        except RpcUnavailable:
+            return None
 
     def _mined(self, transaction_hash: bytes, raw: Mapping[str, Any]) -> Mined:
         try:
@@ -199,6 +310,15 @@ class TransactionSender:
             )
         except InvalidData as error:
             raise RpcUnavailable(f"{self._rpc.host} sent a receipt that cannot be read: {error}") from error
+
+
+def read_signed(raw: bytes) -> Signed:
+    """A transaction of ours from its bytes. Raises ValueError when they are none."""
+    fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    to = bytes(fields["to"])
+    transaction = Transaction(to_checksum_address(to) if to else None, bytes(fields["data"]), fields["value"])
+    fees = Fees(fields["maxFeePerGas"], fields["maxPriorityFeePerGas"])
+    return Signed(transaction, fields["nonce"], fields["gas"], fees, keccak(raw), raw)
 
 
 def name_sent(error: ChainError, sent: Sequence[bytes]) -> None:
