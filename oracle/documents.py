@@ -13,7 +13,7 @@ from oracle.domain import Cid
 from oracle.errors import ContentCorrupt
 from oracle.manifests import INSTANCES, SEMANTIC
 from provider_images.runtime.checks import JobError
-from provider_images.runtime.segments import MAX_SEGMENTS, MAX_SIDE, area_of, decode_runs, within
+from provider_images.runtime.segments import MAX_MASKS, MAX_SEGMENTS, MAX_SIDE, area_of, bytes_of, decode_runs, within
 
 SCHEMA = "sibyl/result/1"
 _SEGMENTATIONS = frozenset({INSTANCES, SEMANTIC})
@@ -83,6 +83,7 @@ def _check_segments(document: Mapping[str, Any]) -> None:
         raise _bad(f"segments are not a list of at most {MAX_SEGMENTS}")
     if type(found) is not int or found < len(segments):
         raise _bad("found is fewer than segments")
+    room = MAX_MASKS
     for place, segment in enumerate(segments):
         field = f"segments[{place}]"
         _check_label(segment, field, "score")
@@ -90,6 +91,9 @@ def _check_segments(document: Mapping[str, Any]) -> None:
         mask = segment.get("segmentation")
         if not isinstance(mask, dict) or mask.get("size") != [height, width] or not isinstance(mask.get("counts"), str):
             raise _bad(f"{field}.segmentation is not a mask of the picture")
+        room -= bytes_of(mask["counts"])
+        if room < 0:
+            raise _bad(f"{field}.segmentation: masks of more than {MAX_MASKS} bytes")
         try:
             runs = decode_runs(mask["counts"], field)
         except JobError as error:

@@ -55,7 +55,8 @@ def unless_known(scope: Scope, whole: Ready) -> Ready:
             known = {one.strip().removeprefix("W/") for one in value.decode("latin-1").split(",")}
             headers = {key.decode("latin-1"): text.decode("latin-1") for key, text in whole.raw_headers}
             if headers.get("etag") in known:
-                for gone in ("content-length", "content-type"):
+                # What a 304 says of the body counts for the one that is kept (RFC 9111, 4.3.4).
+                for gone in ("content-length", "content-type", "content-disposition"):
                     headers.pop(gone, None)
                 same = Ready(b"", headers, 304)
                 same.raw_headers.pop()  # a 304 tells no length

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from oracle.api.book import Book, Pulse
 from oracle.api.ports import Content, World
 from oracle.api.problems import Problem
 from oracle.api.registry import Registry
+from oracle.documents import read_result
 from oracle.domain import Cid
 from oracle.settings import MIB, Settings
 
@@ -21,6 +22,7 @@ T = TypeVar("T")
 RESULT_BYTES = 8 * MIB
 OPEN_BYTES = 16 * MIB
 OPEN_SECONDS = 10.0  # for a CID that anybody may name
+_LONG = 86_400.0  # seconds for which what a CID holds is remembered, which never changes
 _ROOM = 1024  # bytes that a content takes in memory beside its own: many small ones are to be bounded, too
 
 
@@ -120,6 +122,54 @@ def _failed(task: asyncio.Task[T]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Findings:
+    """A checked result document without its masks: its predictions, as they go out, and its drawings by name."""
+
+    predictions: Sequence[Mapping[str, Any]]
+    files: Mapping[str, Mapping[str, Any]]
+
+
+class Results(Shelf):
+    """Result documents and their drawings by CID."""
+
+    def __init__(self, content: Content, *, timeout: float) -> None:
+        super().__init__(content, held=32 * MIB, at_once=8)
+        self._timeout = timeout
+        self._found: Lately[Findings] = Lately(_LONG, most=256)
+
+    async def document(self, cid: Cid) -> bytes:
+        """A document's bytes, unchecked. Raises what ``Content.fetch`` raises."""
+        return await self.file(cid, limit=RESULT_BYTES, timeout=self._timeout)
+
+    async def findings(self, cid: Cid) -> Findings:
+        """What a document says. Raises ContentCorrupt too.
+
+        Masks take tens of milliseconds to check: once for a document, and not where everybody waits.
+        """
+
+        async def find() -> Findings:
+            return await asyncio.to_thread(_findings, await self.document(cid))
+
+        return await self._found.get(cid, find)
+
+    async def drawing(self, file: Mapping[str, Any]) -> bytes:
+        """The bytes of one of ``Findings.files``."""
+        return await self.file(Cid.parse(file["cid"]), limit=file["bytes"], timeout=self._timeout)
+
+
+def _findings(data: bytes) -> Findings:
+    document = read_result(data)
+    if "labels" in document:
+        predictions = [{"label": one["label"], "probability": one["probability"]} for one in document["labels"]]
+    else:
+        predictions = [
+            {"label": one["label"], "score": one["score"], "box": one["bbox"], "area": one["area"]}
+            for one in document["segments"]
+        ]
+    return Findings(predictions, document.get("files", {}))
+
+
+@dataclass(frozen=True, slots=True)
 class Desk:
     """The shared parts of one app."""
 
@@ -128,8 +178,7 @@ class Desk:
     registry: Registry = field(init=False)
     book: Book = field(init=False)
     pulse: Pulse = field(init=False)
-    results: Shelf = field(init=False)
-    """Results and their drawings."""
+    results: Results = field(init=False)
     open: Shelf = field(init=False)
     """What anybody names by its CID."""
 
@@ -140,7 +189,7 @@ class Desk:
         put("registry", Registry(self.world.chain, self.world.content))
         put("book", Book(self.world.reads, self.registry))
         put("pulse", Pulse(self.book))
-        put("results", Shelf(self.world.content, held=32 * MIB, at_once=8))
+        put("results", Results(self.world.content, timeout=self.settings.fetch_timeout))
         put("open", Shelf(self.world.open_content, held=64 * MIB, at_once=8))
 
     async def close(self) -> None:

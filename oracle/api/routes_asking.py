@@ -13,14 +13,13 @@ from starlette.responses import Response
 from oracle.api import schemas
 from oracle.api.answers import JSON, NO_CACHE, Ready, as_json, problems, ready, unless_known
 from oracle.api.book import SETTLED, identifier, settled, unknown_request
-from oracle.api.desk import OPEN_SECONDS, RESULT_BYTES, Desk
+from oracle.api.desk import OPEN_SECONDS, Desk, Findings
 from oracle.api.limits import client_of
 from oracle.api.ports import Holder, Paid, Payer
 from oracle.api.problems import Problem
 from oracle.api.registry import KnownModel
 from oracle.api.routes_requests import RequestId
 from oracle.api.routes_uploads import PICTURE_BODY, Uploads
-from oracle.documents import read_result
 from oracle.domain import Cid, FailureReason, RequestStatus
 from oracle.errors import KeyNeeded
 from oracle.views import RequestView
@@ -167,8 +166,7 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
         if not settled(view):
             return _pending(document)
         if view.row.status is RequestStatus.FULFILLED and view.row.result_cid is not None:
-            data = await desk.results.file(view.row.result_cid, limit=RESULT_BYTES, timeout=settings.fetch_timeout)
-            document |= _predicted(desk, document, read_result(data))
+            document |= _predicted(desk, document, await desk.results.findings(view.row.result_cid))
         return unless_known(request.scope, ready(as_json(document), cache=SETTLED))
 
     for method in ("GET", "POST"):
@@ -280,19 +278,12 @@ def _links(desk: Desk, request_id: bytes) -> dict[str, str]:
     return {"request": _address(desk, path), "events": _address(desk, f"{path}/events")}
 
 
-def _predicted(desk: Desk, summary: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+def _predicted(desk: Desk, summary: Mapping[str, Any], found: Findings) -> dict[str, Any]:
     """What a result document adds to a summary."""
-    if "labels" in document:
-        predictions = [{"label": one["label"], "probability": one["probability"]} for one in document["labels"]]
-    else:
-        predictions = [
-            {"label": one["label"], "score": one["score"], "box": one["bbox"], "area": one["area"]}
-            for one in document["segments"]
-        ]
     result = f"/v1/results/{summary['request_id']}"
     links = {**summary["links"], "result": _address(desk, result)}
-    links |= {name: _address(desk, f"{result}/{name}.png") for name in document.get("files", {})}
-    return {"predictions": predictions, "links": links}
+    links |= {name: _address(desk, f"{result}/{name}.png") for name in found.files}
+    return {"predictions": found.predictions, "links": links}
 
 
 def _address(desk: Desk, path: str) -> str:

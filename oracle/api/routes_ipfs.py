@@ -6,7 +6,6 @@ what they are, all else is a download, and every answer is sandboxed.
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request
@@ -22,7 +21,6 @@ from oracle.settings import MIB
 RAW = "application/vnd.ipld.raw"
 BLOCK_BYTES = 2 * MIB
 SANDBOX = "default-src 'none'; sandbox"
-_JSON_BYTES = MIB
 _OTHER = "application/octet-stream"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
@@ -94,7 +92,7 @@ def router(desk: Desk) -> APIRouter:
 
 
 def sniffed(data: bytes) -> str:
-    """What bytes are, if they are a picture or JSON; else no more than bytes."""
+    """What bytes are by their beginning, if they are a picture or JSON; else no more than bytes."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -103,13 +101,8 @@ def sniffed(data: bytes) -> str:
         return "image/gif"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    if len(data) <= _JSON_BYTES and data[:1] in (b"{", b"["):
-        try:
-            json.loads(data)
-        except (ValueError, RecursionError):
-            return _OTHER
-        return JSON
-    return _OTHER
+    # Decoding it would hold everybody up; what only looks like JSON runs nowhere either.
+    return JSON if data[:1] in (b"{", b"[") else _OTHER
 
 
 def _headed(data: bytes, kind: str, cid: Cid, tag: str) -> Ready:

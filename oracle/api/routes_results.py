@@ -9,10 +9,9 @@ from starlette.responses import Response
 
 from oracle.api.answers import JSON, problems, ready, unless_known
 from oracle.api.book import identifier
-from oracle.api.desk import RESULT_BYTES, Desk
+from oracle.api.desk import Desk
 from oracle.api.problems import Problem
 from oracle.api.routes_requests import RequestId
-from oracle.documents import read_result
 from oracle.domain import Cid, RequestStatus
 from oracle.errors import ContentCorrupt
 
@@ -28,7 +27,6 @@ _HEADERS = {
 def router(desk: Desk) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v1/results", tags=["results"])
-    seconds = desk.settings.fetch_timeout
 
     async def result_cid(request_id: str) -> Cid:
         row = (await desk.book.one(identifier(request_id))).view.row
@@ -66,7 +64,7 @@ def router(desk: Desk) -> APIRouter:
     async def result(request: Request, request_id: RequestId) -> Response:
         """A result document."""
         cid = await result_cid(request_id)
-        data = await desk.results.file(cid, limit=RESULT_BYTES, timeout=seconds)
+        data = await desk.results.document(cid)
         whole = ready(data, kind=JSON, cache=SHORTLY, tag=f'"{cid}"', X_Sibyl_Result_CID=cid.text)
         return unless_known(request.scope, whole)
 
@@ -89,8 +87,7 @@ def router(desk: Desk) -> APIRouter:
     ) -> Response:
         """A drawing that a result document names."""
         cid = await result_cid(request_id)
-        document = read_result(await desk.results.file(cid, limit=RESULT_BYTES, timeout=seconds))
-        files = document.get("files", {})
+        files = (await desk.results.findings(cid)).files
         if name not in files:
             there = ", ".join(sorted(files)) or "none"
             raise Problem(
@@ -100,11 +97,10 @@ def router(desk: Desk) -> APIRouter:
                 "the result names no drawing of this name",
                 remedy=f"There is: {there}.",
             )
-        named = Cid.parse(files[name]["cid"])
-        data = await desk.results.file(named, limit=files[name]["bytes"], timeout=seconds)
+        data = await desk.results.drawing(files[name])
         if not data.startswith(PNG):
             raise ContentCorrupt("the drawing is no PNG", remedy="Do not trust it.")
-        whole = ready(data, kind="image/png", cache=SHORTLY, tag=f'"{named}"', X_Sibyl_Result_CID=cid.text)
+        whole = ready(data, kind="image/png", cache=SHORTLY, tag=f'"{files[name]["cid"]}"', X_Sibyl_Result_CID=cid.text)
         return unless_known(request.scope, whole)
 
     return routes

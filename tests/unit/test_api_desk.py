@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
-from oracle.api.desk import Shelf
+from oracle.api import desk
+from oracle.api.desk import Results, Shelf
 from oracle.domain import Cid
 from tests.unit.doubles import cid_of
 
@@ -34,3 +39,26 @@ async def test_given_many_tiny_contents_when_fetched_then_those_kept_are_bounded
     assert store.asked == 20
     await shelf.file(cid_of(b"0"), limit=1, timeout=1)
     assert store.asked == 21
+
+
+async def test_given_a_document_when_many_look_into_it_then_its_masks_are_checked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked = 0
+
+    def read(data: bytes) -> Mapping[str, Any]:
+        nonlocal checked
+        checked += 1
+        found: Mapping[str, Any] = json.loads(data)
+        return found
+
+    class Documents(Store):
+        async def fetch(self, cid: Cid, *, limit: int, timeout: float) -> bytes:
+            return b'{"labels": [{"label": "7", "probability": 0.5, "index": 7}]}'
+
+    monkeypatch.setattr(desk, "read_result", read)
+    results = Results(Documents(), timeout=1)
+    for _ in range(3):
+        found = await results.findings(cid_of(b"a"))
+        assert (found.predictions, found.files) == ([{"label": "7", "probability": 0.5}], {})
+    assert checked == 1

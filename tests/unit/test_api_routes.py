@@ -355,7 +355,7 @@ WEBP = b"RIFF\0\0\0\0WEBPVP8 "
         (b"GIF89a and so on", "image/gif"),
         (WEBP, "image/webp"),
         (b'{"a": 1}', "application/json"),
-        (b"{not json", "application/octet-stream"),
+        (b"{not json, and nothing that runs", "application/json"),
         (b"<html><script>alert(1)</script>", "application/octet-stream"),
         (b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>', "application/octet-stream"),
         (b"%PDF-1.7", "application/octet-stream"),
@@ -378,6 +378,7 @@ async def test_given_any_content_when_served_by_its_cid_then_nothing_can_run_and
     here.files.held.clear()
     same = await here.client.get(f"/ipfs/{cid}", headers={"If-None-Match": f'"{cid}"'})
     assert same.status_code == 304
+    assert "Content-Disposition" not in same.headers  # it would stick to the picture that the browser has
 
 
 # Models --------------------------------------------------------------------------------------------------------
