@@ -58,6 +58,11 @@ class Market:
         """One provider."""
         return self._known.get(node_id)
 
+    def expected(self, node_id: str, inputs: int) -> float:
+        """Seconds that a provider usually needs for so many inputs; one where its speed is not known."""
+        known = self._known.get(node_id)
+        return inputs / known.images_per_second if known and known.images_per_second else 1.0
+
     def find(self, name: str) -> str:
         """The node id of a provider named by its id or, where one alone of those here now bears it, by its name.
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from oracle.domain import ComputeTask
 from oracle.errors import ConfigurationError
 from oracle.market import GLM, Price
 
@@ -63,6 +64,11 @@ class GolemTerms:
     memory_gib: float = 0.5
     trusted: frozenset[str] = frozenset()
     banned: frozenset[str] = frozenset()
+
+    def budget(self, task: ComputeTask) -> int:
+        """The most that a task may cost, over all its tries."""
+        most = min(self.budget_batch, self.budget_request * len(task.inputs))
+        return min(task.budget, most) if task.budget else most
 
 
 def read_images(folder: Path) -> dict[str, Image]:
