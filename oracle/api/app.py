@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from oracle.api import (
@@ -142,6 +143,8 @@ class Envelope:
 
         try:
             await self._app(scope, receive, enveloped)
+        except ClientDisconnect:
+            pass  # nobody is there to hear
         except Exception:
             path = ascii(scope["path"])[:_SHOWN]
             _log.exception("%s %s failed", scope["method"], path, extra={"request_id": identifier})

@@ -140,7 +140,7 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
             await payer().affordable(payee, chosen.on_chain.model_id)
         async with uploads.turn(request):
             picture = await uploads.picture(request)
-            image = await uploads.pin(request, picture)
+            image = await uploads.pin(picture)
         paid = await payer().ask(payee, chosen.on_chain.model_id, image, idempotency=once)
         where = _address(desk, f"/readPrediction/{_hex(paid.request_id)}")
         document = {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fastapi import APIRouter, Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
@@ -39,6 +40,8 @@ SAVED = 512 * MIB  # bytes that one client may upload at once
 FLOW = 1 * MIB  # bytes a second that it may go on with
 _PIECE = MIB
 _FIELDS = ("image", "file")
+_FIELD_BYTES = 4096  # of what is no file
+_CHARSETS = (b"utf-8", b"utf8", b"us-ascii")  # others may take minutes to decode, such as punycode
 _UNFINISHED = ".part"
 _FORMATS = ".npz, .keras, .tflite and .safetensors"
 
@@ -159,12 +162,13 @@ class Uploads:
             data = await self._from_web(_url(await read_document(request)), limit)
         else:
             raise unsupported("multipart/form-data with a field `image`, image/* or application/json with a `url`")
+        # Also what is then refused took a connection, memory and a look.
+        self.count(request, len(data))
         facts = await self.writes.inspector.inspect(data)
         return Picture(data, facts)
 
-    async def pin(self, request: Request, picture: Picture) -> Cid:
+    async def pin(self, picture: Picture) -> Cid:
         """Pin a picture; its CID."""
-        self.count(request, len(picture.data))
         (cid,) = await self.writes.pins.add([picture.data])
         return cid
 
@@ -193,7 +197,7 @@ def router(uploads: Uploads) -> APIRouter:
         uploads.writes  # noqa: B018 - refused before the body is read
         async with uploads.turn(request):
             picture = await uploads.picture(request)
-            cid = await uploads.pin(request, picture)
+            cid = await uploads.pin(picture)
         facts = picture.facts
         return created(
             {
@@ -287,8 +291,11 @@ def _url(document: dict[str, Any]) -> str:
 
 
 async def _form_file(request: Request) -> bytes:
-    """The file of a form. Raises Problem 422, and HTTPException 400 for what is no form."""
-    async with request.form(max_files=1, max_fields=8) as form:
+    """The file of a form. Raises Problem 415 and 422, and HTTPException 400 for what is no form."""
+    _, options = parse_options_header(request.headers.get("content-type"))
+    if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
+        raise unsupported("a form in UTF-8")
+    async with request.form(max_files=1, max_fields=8, max_part_size=_FIELD_BYTES) as form:
         for name in _FIELDS:
             part = form.get(name)
             if isinstance(part, UploadFile):

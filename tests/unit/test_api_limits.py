@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -202,6 +202,16 @@ async def test_given_a_path_that_forges_a_log_line_when_the_app_fails_then_it_is
     (message,) = [record.getMessage() for record in caplog.records]
     assert message.startswith(r"POST '/v1/x\n2026-11-27 info sibyl.api: \u202eall is well")
     assert len(message) < 300
+
+
+async def test_given_a_client_that_hangs_up_when_its_body_is_read_then_the_log_is_spared(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def left(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ClientDisconnect
+
+    await ask(Envelope(left), scope_of(path="/v1/images"))
+    assert caplog.records == []
 
 
 # Bodies ----------------------------------------------------------------------------------------------------------
