@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from eth_utils.address import is_address
 from fastapi import APIRouter, Depends, Header, Path, Request
@@ -22,6 +23,7 @@ from oracle.api.routes_requests import RequestId
 from oracle.api.routes_uploads import PICTURE_BODY, Uploads
 from oracle.domain import Cid, FailureReason, RequestStatus
 from oracle.errors import KeyNeeded
+from oracle.settings import Settings
 from oracle.views import RequestView
 
 _SHOWN = 8  # models that an error names
@@ -58,7 +60,7 @@ async def holder(request: Request, bearer: Bearer, key: Key) -> Holder:
     """On whose account it is asked. Raises KeyNeeded."""
     desk: Desk = request.app.state.desk
     token = key if key is not None else bearer.credentials if bearer is not None else None
-    if token is None and _from_a_strangers_page(request, desk.settings.api_cors):
+    if token is None and _from_a_strangers_page(request, desk.settings):
         raise KeyNeeded(
             "without a key the gateway does not pay for what another site's page sends",
             remedy="Send an API key, or have the operator name that site in SIBYL_API_CORS.",
@@ -69,11 +71,13 @@ async def holder(request: Request, bearer: Bearer, key: Key) -> Holder:
 Payee = Annotated[Holder, Depends(holder)]
 
 
-def _from_a_strangers_page(request: Request, origins: Sequence[str]) -> bool:
-    """Whether a browser says so: it sends forms from anywhere to anywhere, and asks nobody first."""
-    if request.headers.get("sec-fetch-site") != "cross-site" or "*" in origins:
+def _from_a_strangers_page(request: Request, settings: Settings) -> bool:
+    """Whether a browser says so: it sends forms from anywhere, asks nobody first, and names where they come from."""
+    origin = request.headers.get("origin")
+    if origin is None or "*" in settings.api_cors or origin in settings.api_cors:
         return False
-    return request.headers.get("origin") not in origins
+    ours = {request.headers.get("host", "").lower(), urlsplit(settings.api_url or "").netloc.lower()} - {""}
+    return urlsplit(origin).netloc.lower() not in ours
 
 
 def router(desk: Desk, uploads: Uploads) -> APIRouter:
@@ -107,14 +111,16 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
         model = await choose(desk, str(body.model))
         image = _cid(body.image_cid)
         provider = body.provider or ""
-        if provider:
-            await _check_provider(desk, provider)
-        if once is None:
-            await payer().affordable(payee, model.on_chain.model_id)
-        # A picture that nobody can read would cost the network's fee, and be refunded at best.
-        data = await desk.open.file(image, limit=settings.image_max_bytes, timeout=OPEN_SECONDS)
-        await uploads.writes.inspector.inspect(data)
-        paid = await payer().ask(payee, model.on_chain.model_id, image, provider=provider, idempotency=once)
+        number = model.on_chain.model_id
+        paid = None if once is None else await payer().begun(payee, number, image, once)
+        if paid is None:
+            if provider:
+                await _check_provider(desk, provider)
+            await payer().affordable(payee, number)
+            # A picture that nobody can read would cost the network's fee, and be refunded at best.
+            data = await desk.open.file(image, limit=settings.image_max_bytes, timeout=OPEN_SECONDS)
+            await uploads.writes.inspector.inspect(data)
+            paid = await payer().ask(payee, number, image, provider=provider, idempotency=once)
         document = {
             "id": _hex(paid.request_id),
             "transaction": _hex(paid.transaction_hash),

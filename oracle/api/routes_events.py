@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -39,10 +40,16 @@ def router(desk: Desk) -> APIRouter:
                 "changes, until it has ended; `waiting` while it was not seen yet. The id counts its steps.",
                 "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _SAMPLE}},
             },
+            204: {"description": "It has ended, and its last event was received: nothing more is to come."},
             **problems(422, 429, 503),
         },
     )
-    async def request_events(request_id: RequestId) -> Response:
+    async def request_events(
+        request_id: RequestId,
+        last_event_id: Annotated[
+            str, Header(description="What a browser sends that connects again.", max_length=20)
+        ] = "",
+    ) -> Response:
         """Follow a request."""
         wanted = identifier(request_id)
         if desk.pulse.listeners >= EVERYBODY:
@@ -54,7 +61,10 @@ def router(desk: Desk) -> APIRouter:
                 remedy="Ask for the request itself from time to time.",
                 headers={"Retry-After": "10"},
             )
-        await desk.book.find(wanted)  # no database, no stream
+        found = await desk.book.find(wanted)  # no database, no stream
+        if found is not None and settled(found.view) and last_event_id == str(len(found.view.moves)):
+            # A browser connects again whenever a stream ends; this alone tells it not to.
+            return Response(status_code=204, headers={"Cache-Control": "no-store"})
         return EventStream(_follow(desk, wanted))
 
     return routes

@@ -228,6 +228,10 @@ async def test_given_a_listener_when_the_request_moves_then_each_state_comes_onc
     async with asyncio.timeout(5):
         await stream.ended.wait()
         await stream.task
+    known = {"Last-Event-ID": last.split("\n")[0].removeprefix("id: ")}
+    again = await here.client.get(f"/v1/requests/{one}/events", headers=known)
+    assert (again.status_code, again.content) == (204, b"")  # or a browser would connect for ever
+    assert "fulfilled" in (await here.client.get(f"/v1/requests/{one}/events", headers={"Last-Event-ID": "1"})).text
 
 
 async def test_given_a_request_not_seen_yet_when_followed_then_the_stream_waits_for_it(here: Api) -> None:
