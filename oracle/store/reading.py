@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Integer, Row, Select, cast, func, select, text, tuple_
+from sqlalchemy import Connection, Integer, Label, Row, Select, cast, func, select, text, tuple_
 
 from oracle.domain import BlockRef, RequestStatus
 from oracle.errors import StoreError, StoreMismatch
@@ -41,6 +41,8 @@ _ON_THEIR_WAY = (
 )
 # Written out, because SQLite uses a partial index only when the query states the index's condition literally.
 _FULFILLED = text("moves.to_status = 'fulfilled'")
+# The plus keeps SQLite from beginning with every request that was ever answered: it walks the moves, the newest first.
+_STANDS = text("+requests.status = 'fulfilled'")
 _LAST_MOVE = "SELECT max(id) FROM moves WHERE request_id = ?"
 
 
@@ -92,23 +94,22 @@ def figures(connection: Connection, since: float, points: int) -> Figures:
         select(
             requests.c.request_id, requests.c.model_id, requests.c.provider, requests.c.image_size,
             requests.c.image_width, requests.c.image_height, moves.c.at,
+            _first(RequestStatus.SEEN), _first(RequestStatus.COMPUTING), _first(RequestStatus.COMPUTED),
         )
         .join(requests, requests.c.request_id == moves.c.request_id)
-        .where(_FULFILLED, moves.c.at >= since, requests.c.status == RequestStatus.FULFILLED)
+        .where(_FULFILLED, moves.c.at >= since, _STANDS)
         .order_by(moves.c.at.desc())
         .limit(points)
     )  # fmt: skip
-    rows = connection.execute(answered).all()
-    times = queries.first_times(connection, [row.request_id for row in rows])
     # A reorg may have had a request answered twice.
-    latest: dict[bytes, Any] = {}
-    for row in rows:
+    latest: dict[bytes, Row[Any]] = {}
+    for row in connection.execute(answered).all():
         latest.setdefault(row.request_id, row)
     return Figures(
         counts=counts,
         queue=int(connection.execute(waiting).scalar_one()),
         per_hour=tuple((float(row.at), int(row.answers)) for row in connection.execute(hours)),
-        points=tuple(_point(row, times[row.request_id]) for row in latest.values()),
+        points=tuple(map(_point, latest.values())),
     )
 
 
@@ -137,17 +138,24 @@ def speeds(connection: Connection) -> dict[int, ModelSpeed]:
     return found
 
 
-def _point(row: Row[Any], times: Mapping[RequestStatus, float]) -> Point:
-    computing, computed = times.get(RequestStatus.COMPUTING), times.get(RequestStatus.COMPUTED)
+def _first(status: RequestStatus) -> Label[float]:
+    """When the request of a move came into a status first; Python would be many times as long over it."""
+    move = moves.alias()
+    when = select(func.min(move.c.at)).where(move.c.request_id == moves.c.request_id, move.c.to_status == status)
+    return when.scalar_subquery().label(status.value)
+
+
+def _point(row: Sequence[Any]) -> Point:
+    request_id, model_id, provider, size, width, height, at, seen, computing, computed = row
     return Point(
-        request_id=row.request_id,
-        model_id=row.model_id,
-        provider=row.provider,
-        size=row.image_size or 0,
-        pixels=(row.image_width or 0) * (row.image_height or 0),
+        request_id=request_id,
+        model_id=model_id,
+        provider=provider,
+        size=size or 0,
+        pixels=(width or 0) * (height or 0),
         compute_seconds=max(0.0, computed - computing) if computing and computed else None,
-        total_seconds=max(0.0, row.at - times.get(RequestStatus.SEEN, row.at)),
-        at=row.at,
+        total_seconds=0.0 if seen is None else max(0.0, at - seen),
+        at=at,
     )
 
 
@@ -155,8 +163,8 @@ def _views(connection: Connection, query: Select[Any]) -> list[RequestView]:
     records = connection.execute(query).all()
     history: dict[bytes, list[Moved]] = defaultdict(list)
     for chunk in queries.chunks(record.request_id for record in records):
-        steps = select(moves).where(moves.c.request_id.in_(chunk)).order_by(moves.c.id)
-        for move in connection.execute(steps):
+        steps = select(moves.c.request_id, moves.c.to_status, moves.c.at, moves.c.detail)
+        for move in connection.execute(steps.where(moves.c.request_id.in_(chunk)).order_by(moves.c.id)):
             history[move.request_id].append(Moved(move.to_status, move.at, move.detail))
     names = _names(connection, {record.provider for record in records} - {""})
     return [
@@ -219,13 +227,13 @@ class SqliteReads:
     """Reads of the oracle's database for many who ask, beside the oracle that writes it.
 
     Nothing is opened before the first read; a file that is absent, of another schema, or another deployment's raises
-    StoreError, and is looked at again at the next read. Figures have a thread of their own, so that they keep nobody
-    waiting who asks for one request.
+    StoreError, and is looked at again at the next read. One request, pages and figures have a thread each, so that
+    what takes long keeps nobody waiting who asks for less.
     """
 
     def __init__(self, path: Path, *, coordinator: str | None = None) -> None:
         self._path, self._coordinator = path, coordinator
-        self._quick, self._slow = _Lane(path, self._belongs, "one"), _Lane(path, self._belongs, "many")
+        self._quick, self._pages, self._slow = (_Lane(path, self._belongs, name) for name in ("one", "page", "figures"))
         self._watch: sqlite3.Connection | None = None
         self._watched: tuple[int, int] | None = None
         self._opened = 0
@@ -278,7 +286,7 @@ class SqliteReads:
         limit: int = 20,
     ) -> RequestPage:
         """Requests of an account (checksum address), a model, in a status, newest first, beyond a place."""
-        return await self._slow.read(lambda connection: page(connection, account, model, status, after, limit))
+        return await self._pages.read(lambda connection: page(connection, account, model, status, after, limit))
 
     async def figures(self, since: float, points: int) -> Figures:
         """What was asked and answered since a time (Unix seconds); at most so many ``points``."""
@@ -290,7 +298,7 @@ class SqliteReads:
 
     async def providers(self) -> Sequence[Provider]:
         """Every provider ever seen, the last seen first."""
-        return await self._slow.read(read_providers)
+        return await self._pages.read(read_providers)
 
     async def scanned(self) -> BlockRef | None:
         """The last block that the oracle looked at."""
@@ -304,8 +312,8 @@ class SqliteReads:
     async def close(self) -> None:
         """Close every connection."""
         self._unwatch()
-        await self._quick.close()
-        await self._slow.close()
+        for lane in (self._quick, self._pages, self._slow):
+            await lane.close()
 
     def _belongs(self, connection: Connection) -> None:
         bound = connection.execute(select(binding)).one_or_none()
