@@ -10,7 +10,7 @@ import {
 import type { Abi, AbiEvent, AbiFunction, Address, ContractEventName, Hash, Hex } from "viem";
 
 import { coordinatorAbi } from "./abi";
-import type { Reader } from "./history";
+import type { Reader } from "./logs";
 
 export const COORDINATOR: Address = "0x00000000000000000000000000000000000000c0";
 export const ME: Address = "0x00000000000000000000000000000000000000a1";

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 
 import { COORDINATOR, FakeChain, ME, OTHER, STATUS } from "./chain-double";
-import { type History, type HistoryStore, scanRequests, ScanFailed } from "./history";
+import { type History, scanRequests, ScanFailed } from "./history";
+import type { HistoryStore } from "./history-store";
+import type { Reader } from "./logs";
 
 const PLACE = { chain_id: 31337, coordinator: COORDINATOR, start_block: 3 };
 
@@ -72,6 +74,41 @@ describe("given an account with requests on the chain", () => {
       [delivered]: "fulfilled",
       [undelivered]: "callback_failed",
     });
+  });
+});
+
+describe("given an endpoint that lies", () => {
+  it("when it sends what was not asked for, then no other account's requests are shown, and no other contract's", async () => {
+    const chain = new FakeChain();
+    const mine = chain.ask(4, "mine");
+    chain.ask(5, "theirs", OTHER);
+    const elsewhere = chain.ask(6, "elsewhere");
+    chain.ask(2, "before the coordinator was there");
+    const liar: Reader = {
+      request: async (call) => {
+        if (call.method !== "eth_getLogs") return chain.request(call);
+        const all = { ...(call.params as [object])[0], topics: [], fromBlock: "0x0", toBlock: "0xff" };
+        const logs = (await chain.request({ ...call, params: [all] })) as { topics: string[]; address: string }[];
+        return logs.map((log) => (log.topics[1] === elsewhere ? { ...log, address: OTHER } : log));
+      },
+    };
+    const history = await scanRequests(liar, PLACE, ME, undefined, { store: null, sleep });
+    expect(history.entries.map(({ id }) => id)).toEqual([mine]);
+  });
+
+  it("when it sends another contract's end of a request, then the request is still open", async () => {
+    const chain = new FakeChain();
+    const mine = chain.ask(4, "mine");
+    chain.fulfil(5, mine);
+    const liar: Reader = {
+      request: async (call) => {
+        const answer = await chain.request(call);
+        if (call.method !== "eth_getLogs") return answer;
+        return (answer as { blockNumber: string }[]).map((log) => (log.blockNumber === "0x5" ? { ...log, address: OTHER } : log));
+      },
+    };
+    const history = await scanRequests(liar, PLACE, ME, undefined, { store: null, sleep });
+    expect(history.entries.map(({ status }) => status)).toEqual(["pending"]);
   });
 });
 

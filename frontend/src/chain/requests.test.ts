@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { fromHex, golden } from "../content/golden";
 import { parseCid } from "../content/cid";
 import { CHAIN_STATUSES, type ChainStatus, coordinatorAbi } from "./abi";
-import type { Reader } from "./history";
+import type { Reader } from "./logs";
 import { readRequest, verifyResult } from "./requests";
 
 const ID: Hex = `0x${"ab".repeat(32)}`;

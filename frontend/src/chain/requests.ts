@@ -4,21 +4,12 @@
  * The events are looked for from a hint where there is one (the API says in which block a request is, and is believed
  * only when the request's own event is there), else from the newest block back, in halves where the endpoint refuses.
  */
-import {
-  decodeFunctionResult,
-  encodeFunctionData,
-  formatLog,
-  getAbiItem,
-  hexToNumber,
-  numberToHex,
-  parseEventLogs,
-  toEventSelector,
-} from "viem";
-import type { Address, Hash, Hex, Log, ParseEventLogsReturnType, RpcLog } from "viem";
+import { decodeFunctionResult, encodeFunctionData, hexToNumber } from "viem";
+import type { Address, Hash, Hex } from "viem";
 
-import { cidOfHex } from "../content/cid";
+import { cidText } from "../content/cid";
 import { CHAIN_STATUSES, type ChainStatus, coordinatorAbi, FAILURE_REASONS, type FailureReason } from "./abi";
-import type { Place, Reader } from "./history";
+import { blockOf, EVENTS, EventsNotFound, LogReader, type Place, type Reader, selectors, type Told } from "./logs";
 
 export interface ChainHead {
   readonly number: number;
@@ -65,23 +56,8 @@ export interface ChainRequest {
   readonly callback: Callback;
 }
 
-/** The endpoint keeps no events, or takes too few blocks at once to find them. */
-export class EventsNotFound extends Error {
-  override name = "EventsNotFound";
-}
-
-const MOST_CALLS = 400;
-const NAMES = [
-  "InferenceRequested",
-  "InferenceFulfilled",
-  "InferenceFailed",
-  "InferenceRefunded",
-  "InferenceCancelled",
-  "CallbackFailed",
-  "CallbackRetried",
-] as const;
-const TOPICS = NAMES.map((name) => toEventSelector(getAbiItem({ abi: coordinatorAbi, name })));
-type Told = ParseEventLogsReturnType<typeof coordinatorAbi, (typeof NAMES)[number][], true>[number];
+const MOST_RANGES = 400;
+const TOPICS = selectors(EVENTS);
 
 /** Read a request. Throws what the endpoint's failure throws; events that cannot be found leave `asking` null. */
 export async function readRequest(
@@ -94,14 +70,16 @@ export async function readRequest(
   if (latest === null) throw new Error("the endpoint has no latest block");
   const head = { number: hexToNumber(latest.number), timestamp: hexToNumber(latest.timestamp) };
   if (status === "Unknown") return { id, status, head, asking: null, settling: null, callback: "none" };
+  // Whoever looks at it asks again by and by, so nothing is tried twice here.
+  const logs = new LogReader(client, place, { step: Infinity, tries: 1, most: MOST_RANGES, signal: options.signal });
   let told: Told[] = [];
   try {
-    told = await eventsOf(client, place, id, status, head.number, options);
+    told = await eventsOf(logs, place, id, status, head.number, options.hint);
   } catch (error) {
     if (!(error instanceof EventsNotFound)) throw error;
   }
-  const asking = await askingOf(client, told);
-  const settling = await settlingOf(client, told);
+  const asking = await askingOf(logs, told);
+  const settling = await settlingOf(logs, told);
   return { id, status, head, asking, settling, callback: callbackOf(told, asking, status) };
 }
 
@@ -118,7 +96,8 @@ export async function verifyResult(
   return decodeFunctionResult({ ...call, data: await ethCall(client, place, data) });
 }
 
-async function statusOf(client: Reader, place: Place, id: Hash): Promise<ChainStatus> {
+/** Where the contract says that a request stands. */
+export async function statusOf(client: Reader, place: Place, id: Hash): Promise<ChainStatus> {
   const call = { abi: coordinatorAbi, functionName: "requestOf" } as const;
   const data = encodeFunctionData({ ...call, args: [id] });
   const { status } = decodeFunctionResult({ ...call, data: await ethCall(client, place, data) });
@@ -132,37 +111,36 @@ async function ethCall(client: Reader, place: Place, data: Hex): Promise<Hex> {
   })) as Hex;
 }
 
-interface RawBlock {
-  readonly number: Hex;
-  readonly timestamp: Hex;
-}
-
-async function blockOf(client: Reader, block: Hex | "latest"): Promise<RawBlock | null> {
-  return (await client.request({ method: "eth_getBlockByNumber", params: [block, false] })) as RawBlock | null;
-}
-
 // ------------------------------------------------------------------------------------------------------------------
 // Events
 // ------------------------------------------------------------------------------------------------------------------
 
 async function eventsOf(
-  client: Reader,
+  logs: LogReader,
   place: Place,
   id: Hash,
   status: ChainStatus,
   head: number,
-  { hint, signal }: { hint?: number | undefined; signal?: AbortSignal | undefined },
+  hint: number | undefined,
 ): Promise<Told[]> {
-  const finder = new Finder(client, place, id, signal);
   if (hint !== undefined && hint >= place.start_block && hint <= head) {
-    const told = await finder.upwards(hint, head, (seen) => isWhole(seen, status));
-    if (told.some(({ eventName }) => eventName === "InferenceRequested")) return told;
+    const told: Told[] = [];
+    for await (const piece of logs.upwards(hint, head, [TOPICS, id])) {
+      told.push(...piece.told);
+      if (isWhole(told, status)) break;
+    }
+    if (told.some(isAsking)) return told;
   }
-  const told = await finder.downwards(place.start_block, head, (seen) =>
-    seen.some(({ eventName }) => eventName === "InferenceRequested"),
-  );
-  if (!told.some(({ eventName }) => eventName === "InferenceRequested")) throw new EventsNotFound();
-  return told;
+  const told: Told[] = [];
+  for await (const piece of logs.downwards(place.start_block, head, [TOPICS, id])) {
+    told.unshift(...piece.told);
+    if (told.some(isAsking)) return told;
+  }
+  throw new EventsNotFound();
+}
+
+function isAsking({ eventName }: Told): boolean {
+  return eventName === "InferenceRequested";
 }
 
 /** Whether the events so far are all that the status stands for. */
@@ -186,96 +164,11 @@ function isWhole(told: readonly Told[], status: ChainStatus): boolean {
   }
 }
 
-class Finder {
-  private calls = 0;
-  private step = Infinity;
-
-  constructor(
-    private readonly client: Reader,
-    private readonly place: Place,
-    private readonly id: Hash,
-    private readonly signal: AbortSignal | undefined,
-  ) {}
-
-  async upwards(low: number, high: number, enough: (told: Told[]) => boolean): Promise<Told[]> {
-    const told: Told[] = [];
-    for (let bottom = low; bottom <= high && !enough(told); ) {
-      const top = Math.min(high, bottom + this.step - 1);
-      const found = await this.range(bottom, top);
-      if (found === null) continue;
-      told.push(...found);
-      bottom = top + 1;
-    }
-    return inOrder(told);
-  }
-
-  async downwards(low: number, high: number, enough: (told: Told[]) => boolean): Promise<Told[]> {
-    const told: Told[] = [];
-    for (let top = high; top >= low && !enough(told); ) {
-      const bottom = Math.max(low, top - this.step + 1);
-      const found = await this.range(bottom, top);
-      if (found === null) continue;
-      told.push(...found);
-      top = bottom - 1;
-    }
-    return inOrder(told);
-  }
-
-  /** Null when the range was refused, and is shorter next time. */
-  private async range(low: number, high: number): Promise<Told[] | null> {
-    this.signal?.throwIfAborted();
-    this.calls += 1;
-    if (this.calls > MOST_CALLS) throw new EventsNotFound();
-    const length = high - low + 1;
-    try {
-      const raw = (await this.client.request({
-        method: "eth_getLogs",
-        params: [
-          {
-            address: this.place.coordinator,
-            topics: [TOPICS, this.id],
-            fromBlock: numberToHex(low),
-            toBlock: numberToHex(high),
-          },
-        ],
-      })) as RpcLog[];
-      const logs = raw.filter(({ removed, blockNumber }) => !removed && blockNumber !== null).map(toLog);
-      const told = parseEventLogs({ abi: coordinatorAbi, eventName: [...NAMES], logs, strict: true });
-      return told.filter(({ args, address }) => args.requestId === this.id && isSame(address, this.place.coordinator));
-    } catch (error) {
-      if (isUnreachable(error)) throw error;
-      if (length === 1) throw new EventsNotFound(undefined, { cause: error });
-      this.step = Math.floor(length / 2);
-      return null;
-    }
-  }
-}
-
-function inOrder(told: Told[]): Told[] {
-  return told.sort((a, b) => Number(a.blockNumber - b.blockNumber) || a.logIndex - b.logIndex);
-}
-
-function isSame(one: string, other: string): boolean {
-  return one.toLowerCase() === other.toLowerCase();
-}
-
-/** Nobody answered: a shorter range would not help. */
-function isUnreachable(error: unknown): boolean {
-  const seen = error as { name?: string; status?: number; code?: number } | null;
-  if (seen?.name === "TimeoutError" || seen?.name === "NoRpc" || seen?.code === 4900 || seen?.code === 4901) return true;
-  return seen?.name === "HttpRequestError" && (seen.status === undefined || seen.status === 429 || seen.status >= 500);
-}
-
-/** A log in a block: the filter leaves those out that are not. Some endpoints say its time, too. */
-function toLog(raw: RpcLog): Log<bigint, number, false> {
-  return formatLog(raw) as Log<bigint, number, false>;
-}
-
 // ------------------------------------------------------------------------------------------------------------------
 // What they say
 // ------------------------------------------------------------------------------------------------------------------
 
-async function askingOf(client: Reader, told: readonly Told[]): Promise<Asking | null> {
+async function askingOf(logs: LogReader, told: readonly Told[]): Promise<Asking | null> {
   // The last one: a reorg may have moved it while we read.
   const log = told.findLast(({ eventName }) => eventName === "InferenceRequested");
   if (log?.eventName !== "InferenceRequested") return null;
@@ -291,11 +184,11 @@ async function askingOf(client: Reader, told: readonly Told[]): Promise<Asking |
     nonce,
     block: Number(log.blockNumber),
     transaction: log.transactionHash,
-    at: await timeOf(client, log),
+    at: (await logs.timeOf(log)) ?? 0,
   };
 }
 
-async function settlingOf(client: Reader, told: readonly Told[]): Promise<Settling | null> {
+async function settlingOf(logs: LogReader, told: readonly Told[]): Promise<Settling | null> {
   const failed = told.findLast(({ eventName }) => eventName === "InferenceFailed");
   const log = told.findLast(({ eventName }) =>
     ["InferenceFulfilled", "InferenceRefunded", "InferenceCancelled"].includes(eventName),
@@ -305,7 +198,7 @@ async function settlingOf(client: Reader, told: readonly Told[]): Promise<Settli
   return {
     block: Number(log.blockNumber),
     transaction: log.transactionHash,
-    at: await timeOf(client, log),
+    at: (await logs.timeOf(log)) ?? 0,
     resultCid: fulfilled && cidText(fulfilled.resultCid),
     resultCidBytes: fulfilled && fulfilled.resultCid,
     answer: fulfilled && fulfilled.answer,
@@ -317,19 +210,4 @@ function callbackOf(told: readonly Told[], asking: Asking | null, status: ChainS
   if (status === "CallbackFailed") return "failed";
   if (status !== "Fulfilled" || asking === null || asking.callbackGas === 0n) return "none";
   return told.some(({ eventName }) => eventName === "CallbackRetried") ? "retried" : "delivered";
-}
-
-async function timeOf(client: Reader, log: Told): Promise<number> {
-  const stamp = (log as { blockTimestamp?: bigint | null }).blockTimestamp;
-  if (typeof stamp === "bigint") return Number(stamp);
-  const block = await blockOf(client, numberToHex(log.blockNumber));
-  return block === null ? 0 : hexToNumber(block.timestamp);
-}
-
-function cidText(bytes: Hex): string | null {
-  try {
-    return cidOfHex(bytes)?.text ?? null;
-  } catch {
-    return null;
-  }
 }

@@ -69,6 +69,15 @@ export function cidOfHex(hex: string): Cid | null {
   return cidOfBytes(Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16)));
 }
 
+/** The text of a CID in hex, or null where there is none, or none that this page reads. */
+export function cidText(hex: string): string | null {
+  try {
+    return cidOfHex(hex)?.text ?? null;
+  } catch {
+    return null;
+  }
+}
+
 /** As text for people and addresses. */
 export function formatCid(cid: Cid): string {
   return cid.text;

@@ -1,7 +1,7 @@
 import { pad } from "viem";
 import { describe, expect, it } from "vitest";
 
-import type { Reader } from "../../chain/history";
+import type { Reader } from "../../chain/logs";
 import type { Bytes } from "../../content/cid";
 import { bytesOf, golden } from "../../content/golden";
 import { type Source, Unavailable } from "../../content/verify";

@@ -3,7 +3,7 @@ import type { Hex } from "viem";
 
 import type { RequestView } from "../../api/types";
 import { type ChainRequest, verifyResult } from "../../chain/requests";
-import type { Place, Reader } from "../../chain/history";
+import type { Place, Reader } from "../../chain/logs";
 import { type Answer, decodeAnswer, NotAnAnswer } from "../../content/answer";
 import { type Bytes, parseCid } from "../../content/cid";
 import { agrees, BadDocument, readResult, RESULT_LIMIT, type ResultDocument } from "../../content/document";

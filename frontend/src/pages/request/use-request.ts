@@ -6,7 +6,7 @@ import { useConfig } from "../../api/config";
 import { watchRequest } from "../../api/events";
 import type { RequestView } from "../../api/types";
 import { publicClient } from "../../chain/client";
-import type { Reader } from "../../chain/history";
+import type { Reader } from "../../chain/logs";
 import { type ChainRequest, readRequest } from "../../chain/requests";
 import { identity, NoRpc } from "../../chain/wagmi";
 import { type Facts, factsOf } from "./facts";

@@ -3,7 +3,7 @@ import { useMemo } from "react";
 
 import { useConfig } from "../../api/config";
 import { publicClient } from "../../chain/client";
-import type { Reader } from "../../chain/history";
+import type { Reader } from "../../chain/logs";
 import { identity } from "../../chain/wagmi";
 import { type Bytes, parseCid } from "../../content/cid";
 import { fetchVerified, type Source, WrongBytes } from "../../content/verify";
