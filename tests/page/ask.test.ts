@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 
 import { describe } from "vitest";
@@ -11,7 +10,9 @@ import {
   connect,
   payAndAsk,
   payButton,
+  readyToPay,
   requestId,
+  saved,
   verified,
 } from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
@@ -23,10 +24,7 @@ describe("asking", () => {
     run,
   }) => {
     const wallet = await site.wallet();
-    const page = await site.open("#/", { wallets: [wallet] });
-    await choosePicture(page, picture(run.pictures, "digit-7"));
-    await chooseModel(page, /mnist-cnn/);
-    await connect(page);
+    const page = await readyToPay(site, wallet, picture(run.pictures, "digit-7"));
     const id = await payAndAsk(page);
     await answered(page);
 
@@ -51,16 +49,10 @@ describe("asking", () => {
   test("given an answer, when its files are downloaded, then they are the bytes of the CIDs", async ({ site, run }) => {
     const page = await site.open(`#/request/${run.asked.digit.id}`);
     await answered(page);
-    const coming = page.waitForEvent("download");
-    await page
-      .getByRole("button", { name: /JSON/ })
-      .or(page.getByRole("link", { name: /JSON/ }))
-      .first()
-      .click();
-    const path = await (await coming).path();
+    const bytes = await saved(page, /JSON/);
     const served = await fetch(`${run.facts.gateway_url}${run.asked.digit.result}`);
     const hash = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex");
-    expect(hash(readFileSync(path))).toBe(hash(new Uint8Array(await served.arrayBuffer())));
+    expect(hash(bytes)).toBe(hash(new Uint8Array(await served.arrayBuffer())));
   });
 
   test("given the keyboard alone, when a digit is asked about, then its answer is read", async ({ site, run }) => {
@@ -137,10 +129,7 @@ describe("asking", () => {
     run,
   }) => {
     const wallet = await site.wallet({ ether: "0.00001" });
-    const page = await site.open("#/", { wallets: [wallet] });
-    await choosePicture(page, picture(run.pictures, "digit-7"));
-    await chooseModel(page, /mnist-cnn/);
-    await connect(page);
+    const page = await readyToPay(site, wallet, picture(run.pictures, "digit-7"));
     await page
       .getByText(/This account is missing 0\.\d+ ETH/)
       .first()
@@ -170,20 +159,13 @@ describe("asking", () => {
     run,
   }) => {
     const wallet = await site.wallet();
-    const page = await site.open("#/", { wallets: [wallet] });
-    await choosePicture(page, picture(run.pictures, "digit-7"));
-    await chooseModel(page, /mnist-cnn/);
-    await connect(page);
-    await site.chain.setAutomine(false);
-    try {
+    const page = await readyToPay(site, wallet, picture(run.pictures, "digit-7"));
+    await site.unmined(async () => {
       await payButton(page).click();
       await expect.poll(() => wallet.sent.length).toBe(1);
       await page.getByText("You may close this page").waitFor();
       await page.close();
-    } finally {
-      await site.chain.setAutomine(true);
-      await site.chain.mine({ blocks: 1 });
-    }
+    });
     const [context] = site.contexts;
     if (context === undefined) throw new Error("the profile is still open");
     const later = await context.newPage();

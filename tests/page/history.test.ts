@@ -1,19 +1,14 @@
-import { readFileSync } from "node:fs";
-
 import { describe } from "vitest";
 
-import { connect } from "./harness/flow.js";
-import { developmentKey } from "./harness/prepared.js";
+import { connect, saved } from "./harness/flow.js";
 import { expect, test } from "./harness/site.js";
-import { ScriptedWallet } from "./wallet/scripted.js";
 
 describe("history", () => {
   test("given a new browser and no API, when the account connects, then the chain alone tells all its requests", async ({
     site,
     run,
   }) => {
-    const wallet = new ScriptedWallet({ keys: [developmentKey(3)], networks: [site.network] });
-    const page = await site.open("#/", { wallets: [wallet] });
+    const page = await site.open("#/", { wallets: [site.requester()] });
     await connect(page);
     site.api.goDown();
     await page.goto(site.url("#/history"));
@@ -26,18 +21,11 @@ describe("history", () => {
   });
 
   test("given requests, when they are searched and saved, then both hold what was asked for", async ({ site, run }) => {
-    const wallet = new ScriptedWallet({ keys: [developmentKey(3)], networks: [site.network] });
-    const page = await site.open("#/history", { wallets: [wallet] });
+    const page = await site.open("#/history", { wallets: [site.requester()] });
     await connect(page);
     const rows = page.locator(`a[href*="#/request/"]`);
     await expect.poll(() => rows.count(), { timeout: 15_000 }).toBeGreaterThanOrEqual(2);
-    const coming = page.waitForEvent("download");
-    await page
-      .getByRole("button", { name: /CSV/ })
-      .or(page.getByRole("link", { name: /CSV/ }))
-      .first()
-      .click();
-    const csv = readFileSync(await (await coming).path(), "utf8");
+    const csv = (await saved(page, /CSV/)).toString();
     expect(csv).toContain(run.asked.digit.id);
     expect(csv).toContain(run.asked.scene.id);
 

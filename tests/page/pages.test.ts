@@ -12,8 +12,6 @@ import type { Run } from "./harness/global.js";
 import { expect, test } from "./harness/site.js";
 import type { Site } from "./harness/site.js";
 import { PROJECT } from "./harness/stack.js";
-import { developmentKey } from "./harness/prepared.js";
-import { ScriptedWallet } from "./wallet/scripted.js";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -66,8 +64,7 @@ async function visit(site: Site, page: Page, route: string): Promise<void> {
 describe("every page", () => {
   for (const theme of ["light", "dark"] as const) {
     test(`given the ${theme} theme, when axe looks at every page, then it finds nothing`, async ({ site, run }) => {
-      const wallet = new ScriptedWallet({ keys: [developmentKey(3)], networks: [site.network] });
-      const page = await site.open("#/", { theme, bypassCSP: true, wallets: [wallet] });
+      const page = await site.open("#/", { theme, bypassCSP: true, wallets: [site.requester()] });
       const found: string[] = [];
       for (const connected of [false, true]) {
         if (connected) await connect(page);
@@ -100,10 +97,9 @@ describe("every page", () => {
     await several.getByRole("dialog").waitFor();
     await look("several", several);
 
-    const other = { id: 1337, name: "Elsewhere", rpcUrl: site.facts.rpc_url };
     const wrong = await site.open("#/", {
       bypassCSP: true,
-      wallets: [await site.wallet({ networks: [other], chainId: 1337 })],
+      wallets: [await site.wallet({ networks: [site.elsewhere] })],
     });
     await connect(wrong);
     await look("wrong chain", wrong);
@@ -119,8 +115,7 @@ describe("every page", () => {
   });
 
   test("given 360 pixels, when every page is opened, then none scrolls sideways", async ({ site, run }) => {
-    const wallet = new ScriptedWallet({ keys: [developmentKey(3)], networks: [site.network] });
-    const page = await site.open("#/", { width: 360, height: 740, wallets: [wallet] });
+    const page = await site.open("#/", { width: 360, height: 740, wallets: [site.requester()] });
     await connect(page);
     const wide: string[] = [];
     for (const [name, route] of Object.entries(routes(run))) {

@@ -1,24 +1,12 @@
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { describe } from "vitest";
 
-import { connect } from "./harness/flow.js";
+import { connect, listed, saved } from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
-import { askBeside, developmentKey } from "./harness/prepared.js";
+import { WEIGHTS, askBeside, manifestNamed } from "./harness/prepared.js";
 import { expect, test } from "./harness/site.js";
 import { PROJECT } from "./harness/stack.js";
-import { ScriptedWallet } from "./wallet/scripted.js";
-
-const WEIGHTS = join(PROJECT, "provider_images/mnist/weights.npz");
-
-function manifestNamed(name: string, change: Record<string, unknown> = {}): string {
-  const shipped = JSON.parse(readFileSync(join(PROJECT, "provider_images/mnist/manifest.json"), "utf8")) as object;
-  const path = join(mkdtempSync(join(tmpdir(), "sibyl-manifest-")), "manifest.json");
-  writeFileSync(path, JSON.stringify({ ...shipped, name, ...change }));
-  return path;
-}
 
 describe("publishing", () => {
   test("given a manifest and weights, when they are checked and published, then the account has a model", async ({
@@ -44,8 +32,7 @@ describe("publishing", () => {
       .getByText("digits-of-mine")
       .first()
       .waitFor({ timeout: 30_000 });
-    const listed = async (): Promise<string> => (await fetch(`${run.facts.api_url}/v1/models`)).text();
-    await expect.poll(listed, { timeout: 20_000 }).toContain("digits-of-mine");
+    await listed(run.facts, "digits-of-mine");
   });
 
   test("given weights that are not the manifest's, when they are checked, then nothing can be published", async ({
@@ -65,7 +52,7 @@ describe("publishing", () => {
     run,
   }) => {
     await askBeside(run.facts, picture(run.pictures, "digit-7"), "1");
-    const wallet = new ScriptedWallet({ keys: [developmentKey(2)], networks: [site.network] });
+    const wallet = site.publisher();
     const page = await site.open("#/publish", { wallets: [wallet] });
     await connect(page);
     const balance = () => site.chain.getBalance({ address: site.facts.coordinator });
@@ -96,13 +83,7 @@ describe("figures", () => {
 
   test("given answers, when the statistics are saved, then the file holds each request", async ({ site, run }) => {
     const page = await site.open("#/statistics");
-    const coming = page.waitForEvent("download");
-    await page
-      .getByRole("link", { name: /CSV/ })
-      .or(page.getByRole("button", { name: /CSV/ }))
-      .first()
-      .click();
-    const csv = readFileSync(await (await coming).path(), "utf8");
+    const csv = (await saved(page, /CSV/)).toString();
     for (const { id } of [run.asked.digit, run.asked.scene]) expect(csv).toContain(id);
   });
 });

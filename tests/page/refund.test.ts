@@ -1,6 +1,6 @@
 import { describe } from "vitest";
 
-import { chooseModel, choosePicture, connect, payAndAsk } from "./harness/flow.js";
+import { payAndAsk, readyToPay } from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
 import { expect, test } from "./harness/site.js";
 import { freezeOracle } from "./harness/stack.js";
@@ -13,10 +13,7 @@ describe("refund", () => {
     run,
   }) => {
     const wallet = await site.wallet();
-    const page = await site.open("#/", { wallets: [wallet] });
-    await choosePicture(page, picture(run.pictures, "digit-7"));
-    await chooseModel(page, /mnist-cnn/);
-    await connect(page);
+    const page = await readyToPay(site, wallet, picture(run.pictures, "digit-7"));
     const thaw = freezeOracle(run.facts);
     try {
       await payAndAsk(page);

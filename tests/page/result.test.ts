@@ -1,13 +1,10 @@
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
 import { describe } from "vitest";
 
-import { answered, choosePicture, chooseModel, connect, connectButton, payAndAsk, verified } from "./harness/flow.js";
+import { answered, connectButton, listed, payAndAsk, readyToPay, verified } from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
+import { WEIGHTS, manifestNamed } from "./harness/prepared.js";
 import { expect, test } from "./harness/site.js";
-import { PROJECT, sibyl } from "./harness/stack.js";
+import { sibyl } from "./harness/stack.js";
 
 describe("results", () => {
   test("given a scene, when its answer comes, then each thing found can be hidden and shown", async ({ site, run }) => {
@@ -27,10 +24,7 @@ describe("results", () => {
   });
 
   test("given a scene, when it is asked about in the page, then its answer is verified", async ({ site, run }) => {
-    const page = await site.open("#/", { wallets: [await site.wallet()] });
-    await choosePicture(page, picture(run.pictures, "scene"));
-    await chooseModel(page, /mask-rcnn-shapes/);
-    await connect(page);
+    const page = await readyToPay(site, await site.wallet(), picture(run.pictures, "scene"), /mask-rcnn-shapes/);
     await payAndAsk(page);
     await answered(page);
   });
@@ -75,23 +69,12 @@ describe("results", () => {
   });
 
   test("given labels that hold markup, when the answer is shown, then they are text", async ({ site, run }) => {
-    const folder = join(PROJECT, "provider_images/mnist");
-    const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as {
-      labels: string[];
-      name: string;
-    };
     const markup = (label: string): string => `<img src=x onerror="document.title='owned'"><b>${label}</b>`;
-    const hostile = { ...manifest, name: "digits-in-markup", labels: manifest.labels.map(markup) };
-    const file = join(mkdtempSync(join(tmpdir(), "sibyl-manifest-")), "manifest.json");
-    writeFileSync(file, JSON.stringify(hostile));
-    await sibyl(run.facts, "models", "publish", file, join(folder, "weights.npz"), "--price", "0.0001");
-    const listed = async (): Promise<string> => (await fetch(`${run.facts.api_url}/v1/models`)).text();
-    await expect.poll(listed, { timeout: 20_000 }).toContain("digits-in-markup");
+    const hostile = manifestNamed("digits-in-markup", markup);
+    await sibyl(run.facts, "models", "publish", hostile, WEIGHTS, "--price", "0.0001");
+    await listed(run.facts, "digits-in-markup");
 
-    const page = await site.open("#/", { wallets: [await site.wallet()] });
-    await choosePicture(page, picture(run.pictures, "digit-7"));
-    await chooseModel(page, /digits-in-markup/);
-    await connect(page);
+    const page = await readyToPay(site, await site.wallet(), picture(run.pictures, "digit-7"), /digits-in-markup/);
     await payAndAsk(page);
     await answered(page);
     expect(await page.getByRole("main").innerText()).toContain(markup("7"));

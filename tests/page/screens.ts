@@ -7,11 +7,9 @@ import { describe, beforeAll } from "vitest";
 
 import { chooseModel, choosePicture, connect, connectButton, payButton, requestId } from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
-import { developmentKey } from "./harness/prepared.js";
 import { PROJECT, freezeOracle } from "./harness/stack.js";
 import { test } from "./harness/site.js";
-import type { OpenOptions, Site } from "./harness/site.js";
-import { ScriptedWallet } from "./wallet/scripted.js";
+import type { OpenOptions } from "./harness/site.js";
 
 const FOLDER = join(PROJECT, "build/screens");
 const SHAPES = (["light", "dark"] as const).flatMap((theme) => [390, 1280].map((width) => ({ theme, width })));
@@ -29,10 +27,6 @@ async function shoot(page: Page, name: string, { theme, width }: Shape): Promise
   });
 }
 
-function requester(site: Site): ScriptedWallet {
-  return new ScriptedWallet({ keys: [developmentKey(3)], networks: [site.network] });
-}
-
 describe("screens", () => {
   beforeAll(() => {
     rmSync(FOLDER, { recursive: true, force: true });
@@ -44,7 +38,7 @@ describe("screens", () => {
     const at = `${shape.theme} ${shape.width}`;
 
     test(`done ${at}`, async ({ site, run }) => {
-      const page = await site.open("#/", { ...size, wallets: [requester(site)] });
+      const page = await site.open("#/", { ...size, wallets: [site.requester()] });
       await connect(page);
       await shoot(page, "ask-start", shape);
       await choosePicture(page, picture(run.pictures, "scene"));
@@ -85,8 +79,7 @@ describe("screens", () => {
     });
 
     test(`wrong network ${at}`, async ({ site, run }) => {
-      const other = { id: 1337, name: "Elsewhere", rpcUrl: site.facts.rpc_url };
-      const wallet = await site.wallet({ networks: [other], chainId: 1337 });
+      const wallet = await site.wallet({ networks: [site.elsewhere] });
       const page = await site.open("#/", { ...size, wallets: [wallet] });
       await connect(page);
       await choosePicture(page, picture(run.pictures, "digit-7"));
@@ -125,7 +118,7 @@ describe("screens", () => {
       await connect(poor);
       await shoot(poor, "ask-poor", shape);
 
-      const down = await site.open("#/", { ...size, wallets: [requester(site)] });
+      const down = await site.open("#/", { ...size, wallets: [site.requester()] });
       await connect(down);
       site.api.goDown();
       const routes = {

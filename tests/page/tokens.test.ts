@@ -8,7 +8,7 @@ import type { Address, Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { describe } from "vitest";
 
-import { choosePicture, connect, payAndAsk } from "./harness/flow.js";
+import { choosePicture, connect, listed, payAndAsk } from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
 import { developmentKey } from "./harness/prepared.js";
 import { expect, test } from "./harness/site.js";
@@ -79,8 +79,7 @@ describe("models priced in a token", () => {
     test(`given a ${name}, when its model is asked, then ${how} first and the price is paid`, async ({ site, run }) => {
       const wallet = await site.wallet();
       const { token, model } = await pricedIn(site, name, wallet.address);
-      const listed = async (): Promise<string> => (await fetch(`${run.facts.api_url}/v1/models/${model}`)).text();
-      await expect.poll(listed, { timeout: 20_000 }).toContain('"token"');
+      await listed(run.facts, '"token"', `/v1/models/${model}`);
       const page = await site.open("#/", { wallets: [wallet] });
       await choosePicture(page, picture(run.pictures, "digit-3"));
       const choice = page.locator(`input[name=model][value="${model}"]`); // models may share a name

@@ -3,12 +3,13 @@ import { describe } from "vitest";
 import {
   answered,
   choosePicture,
-  chooseModel,
   connect,
   connectButton,
   payAndAsk,
   payButton,
+  readyToPay,
   requestId,
+  wrongNetwork,
 } from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
 import type { Run } from "./harness/global.js";
@@ -16,16 +17,24 @@ import type { Site } from "./harness/site.js";
 import { expect, test } from "./harness/site.js";
 import type { ScriptedWallet } from "./wallet/scripted.js";
 import type { Page } from "playwright-core";
+import type { Hex } from "viem";
 
-/** A connected wallet in front of a picture, ready to pay. */
-async function ready(site: Site, run: Run, wallet: ScriptedWallet): Promise<Page> {
-  const page = await site.open("#/", { wallets: [wallet] });
-  await choosePicture(page, picture(run.pictures, "digit-7"));
-  await chooseModel(page, /mnist-cnn/);
-  await connect(page, wallet.info.name);
-  await payButton(page).waitFor();
-  return page;
+const ready = async (site: Site, run: Run, wallet: ScriptedWallet): Promise<Page> =>
+  readyToPay(site, wallet, picture(run.pictures, "digit-7"));
+
+/** Pay; the transaction that now waits for its block. */
+async function sent(page: Page, wallet: ScriptedWallet): Promise<Hex> {
+  await payButton(page).click();
+  await expect.poll(() => wallet.sent.length).toBe(1);
+  const [first] = wallet.sent;
+  if (first === undefined) throw new Error("nothing was sent");
+  return first.hash;
 }
+
+const tryAgain = (page: Page) =>
+  payButton(page)
+    .or(page.getByRole("button", { name: /try again/i }))
+    .first();
 
 describe("wallets", () => {
   test("given no wallet, when the page is opened, then it works and says how to get one", async ({ site, run }) => {
@@ -106,48 +115,31 @@ describe("wallets", () => {
       .first()
       .waitFor();
     expect(wallet.sent).toHaveLength(0);
-    const again = payButton(page)
-      .or(page.getByRole("button", { name: /try again/i }))
-      .first();
-    await again.click();
+    await tryAgain(page).click();
     await requestId(page);
     expect(wallet.sent).toHaveLength(1);
   });
 
   test("given a wallet on a chain that is not ours, when the network is mended, then it switches", async ({ site }) => {
-    const other = { id: 1337, name: "Elsewhere", rpcUrl: site.facts.rpc_url };
-    const wallet = await site.wallet({ networks: [other, site.network], chainId: 1337 });
+    const wallet = await site.wallet({ networks: [site.elsewhere, site.network] });
     const page = await site.open("#/", { wallets: [wallet] });
     await connect(page);
-    await page
-      .getByRole("button", { name: /wrong network/i })
-      .first()
-      .click();
+    await wrongNetwork(page).click();
     await expect.poll(() => wallet.chain).toBe(site.facts.chain_id);
     expect(wallet.prompts.map((prompt) => prompt.kind)).toEqual(["connect", "switch"]);
-    await page
-      .getByRole("button", { name: /wrong network/i })
-      .first()
-      .waitFor({ state: "detached" });
+    await wrongNetwork(page).waitFor({ state: "detached" });
   });
 
   test("given a wallet that does not know our chain (4902), when the network is mended, then it is added", async ({
     site,
   }) => {
-    const other = { id: 1337, name: "Elsewhere", rpcUrl: site.facts.rpc_url };
-    const wallet = await site.wallet({ networks: [other], chainId: 1337 });
+    const wallet = await site.wallet({ networks: [site.elsewhere] });
     const page = await site.open("#/", { wallets: [wallet] });
     await connect(page);
-    await page
-      .getByRole("button", { name: /wrong network/i })
-      .first()
-      .click();
+    await wrongNetwork(page).click();
     await expect.poll(() => wallet.chain).toBe(site.facts.chain_id);
     expect(wallet.prompts.map((prompt) => prompt.kind)).toContain("add");
-    await page
-      .getByRole("button", { name: /wrong network/i })
-      .first()
-      .waitFor({ state: "detached" });
+    await wrongNetwork(page).waitFor({ state: "detached" });
   });
 
   test("given an open question in the wallet, when the account is changed, then nothing is paid from the other", async ({
@@ -174,18 +166,14 @@ describe("wallets", () => {
     site,
     run,
   }) => {
-    const other = { id: 1337, name: "Elsewhere", rpcUrl: site.facts.rpc_url };
-    const wallet = await site.wallet({ networks: [site.network, other] });
+    const wallet = await site.wallet({ networks: [site.network, site.elsewhere] });
     const page = await ready(site, run, wallet);
     const held = wallet.holdNext("send");
     await payButton(page).click();
     await held.asked;
-    wallet.selectChain(1337);
+    wallet.selectChain(site.elsewhere.id);
     held.reject();
-    await page
-      .getByRole("button", { name: /wrong network/i })
-      .first()
-      .waitFor();
+    await wrongNetwork(page).waitFor();
     expect(wallet.sent).toHaveLength(0);
   });
 
@@ -195,17 +183,9 @@ describe("wallets", () => {
   }) => {
     const wallet = await site.wallet();
     const page = await ready(site, run, wallet);
-    await site.chain.setAutomine(false);
-    try {
-      await payButton(page).click();
-      await expect.poll(() => wallet.sent.length).toBe(1);
-      const [first] = wallet.sent;
-      if (first === undefined) throw new Error("nothing was sent");
-      await wallet.speedUp(first.hash);
-      await site.chain.mine({ blocks: 1 });
-    } finally {
-      await site.chain.setAutomine(true);
-    }
+    await site.unmined(async () => {
+      await wallet.speedUp(await sent(page, wallet));
+    });
     await requestId(page);
     await answered(page);
   });
@@ -216,17 +196,9 @@ describe("wallets", () => {
   }) => {
     const wallet = await site.wallet();
     const page = await ready(site, run, wallet);
-    await site.chain.setAutomine(false);
-    try {
-      await payButton(page).click();
-      await expect.poll(() => wallet.sent.length).toBe(1);
-      const [first] = wallet.sent;
-      if (first === undefined) throw new Error("nothing was sent");
-      await wallet.cancel(first.hash);
-      await site.chain.mine({ blocks: 1 });
-    } finally {
-      await site.chain.setAutomine(true);
-    }
+    await site.unmined(async () => {
+      await wallet.cancel(await sent(page, wallet));
+    });
     await page.getByText("Cancelled in the wallet").first().waitFor();
     expect(page.url()).not.toContain("#/request/");
   });
@@ -244,10 +216,7 @@ describe("wallets", () => {
       .first()
       .waitFor();
     wallet.clearActivity();
-    await payButton(page)
-      .or(page.getByRole("button", { name: /try again/i }))
-      .first()
-      .click();
+    await tryAgain(page).click();
     await requestId(page);
   });
 

@@ -6,7 +6,6 @@ import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import type { Network } from "../wallet/core.js";
 import type { Facts } from "./stack.js";
 
-/* eslint-disable-next-line @typescript-eslint/explicit-function-return-type -- viem's own type, which has no short name */
 export function chainOf(facts: Pick<Facts, "rpc_url" | "chain_id">) {
   const chain = defineChain({
     id: facts.chain_id,

@@ -1,12 +1,18 @@
 /** What a person does on the page, by the names that a screen reader would say. */
+import { readFile } from "node:fs/promises";
+
 import type { Page } from "playwright-core";
 
+import type { ScriptedWallet } from "../wallet/scripted.js";
 import { expect } from "./site.js";
+import type { Site } from "./site.js";
+import type { Facts } from "./stack.js";
 
 export const ANSWER_MS = 45_000;
 
 export const connectButton = (page: Page) => page.getByRole("banner").getByRole("button", { name: /^connect/i });
 export const payButton = (page: Page) => page.getByRole("button", { name: /^Pay .* and ask$/ });
+export const wrongNetwork = (page: Page) => page.getByRole("button", { name: /wrong network/i }).first();
 
 /** Connect a wallet by its name. */
 export async function connect(page: Page, wallet = "Test Wallet"): Promise<void> {
@@ -30,6 +36,15 @@ export async function chooseModel(page: Page, name: string | RegExp): Promise<vo
   await page.getByRole("radio", { name }).first().check();
 }
 
+/** The page with a picture and a model chosen and a wallet connected. */
+export async function readyToPay(site: Site, wallet: ScriptedWallet, path: string, model = /mnist-cnn/): Promise<Page> {
+  const page = await site.open("#/", { wallets: [wallet] });
+  await choosePicture(page, path);
+  await chooseModel(page, model);
+  await connect(page, wallet.info.name);
+  return page;
+}
+
 /** Pay and ask; the id of the request whose page comes. */
 export async function payAndAsk(page: Page): Promise<`0x${string}`> {
   await payButton(page).click();
@@ -47,4 +62,17 @@ export const verified = (page: Page) => page.getByText("Verified: these bytes ha
 /** Wait until the page has checked the answer itself. */
 export async function answered(page: Page): Promise<void> {
   await verified(page).first().waitFor({ timeout: ANSWER_MS });
+}
+
+/** The bytes that the button or link of this name saves. */
+export async function saved(page: Page, name: RegExp): Promise<Buffer> {
+  const coming = page.waitForEvent("download");
+  await page.getByRole("button", { name }).or(page.getByRole("link", { name })).first().click();
+  return readFile(await (await coming).path());
+}
+
+/** Wait until the API knows of a model, or of a list of them, what the text says. */
+export async function listed(facts: Facts, text: string, path = "/v1/models"): Promise<void> {
+  const answer = async (): Promise<string> => (await fetch(`${facts.api_url}${path}`)).text();
+  await expect.poll(answer, { timeout: 20_000 }).toContain(text);
 }

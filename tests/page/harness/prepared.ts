@@ -1,9 +1,13 @@
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
 import type { Hex } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import { toHex } from "viem";
 
 import { picture } from "./pictures.js";
-import { sibyl } from "./stack.js";
+import { PROJECT, sibyl } from "./stack.js";
 import type { Facts } from "./stack.js";
 
 export interface Prepared {
@@ -48,4 +52,17 @@ export function developmentKey(index: number): Hex {
   const key = account.getHdKey().privateKey;
   if (key === null) throw new Error("a derived account has its key");
   return toHex(key);
+}
+
+const DIGITS = join(PROJECT, "provider_images/mnist");
+
+/** The weights of the digits' model. */
+export const WEIGHTS = join(DIGITS, "weights.npz");
+
+/** The manifest of the digits' model under another name and with other labels, in a file. */
+export function manifestNamed(name: string, label: (shipped: string) => string = (shipped) => shipped): string {
+  const shipped = JSON.parse(readFileSync(join(DIGITS, "manifest.json"), "utf8")) as { readonly labels: string[] };
+  const path = join(mkdtempSync(join(tmpdir(), "sibyl-manifest-")), "manifest.json");
+  writeFileSync(path, JSON.stringify({ ...shipped, name, labels: shipped.labels.map(label) }));
+  return path;
 }

@@ -12,6 +12,7 @@ import { chainOf, fundedKey, networkOf } from "./chain.js";
 import type { TestChain } from "./chain.js";
 import { findChromium } from "./chromium.js";
 import { FaultyApi } from "./faults.js";
+import { developmentKey } from "./prepared.js";
 import { PROJECT } from "./stack.js";
 import type { Run } from "./global.js";
 import type { Facts } from "./stack.js";
@@ -41,6 +42,8 @@ export class Site {
   readonly problems: string[] = [];
   readonly chain: TestChain;
   readonly network: Network;
+  /** Another network than the page's. */
+  readonly elsewhere: Network;
   /** The browser's profiles, in the order in which they were opened. */
   readonly contexts: BrowserContext[] = [];
   private readonly ours: Set<string>;
@@ -52,6 +55,7 @@ export class Site {
   ) {
     this.chain = chainOf(facts);
     this.network = networkOf(facts);
+    this.elsewhere = { id: 1337, name: "Elsewhere", rpcUrl: facts.rpc_url };
     this.ours = new Set([new URL(api.url).origin, new URL(facts.rpc_url).origin]);
   }
 
@@ -62,16 +66,32 @@ export class Site {
 
   /** A wallet with ten ether of its own, or what the options say. */
   async wallet(
-    options: { name?: string; ether?: string; accounts?: number; networks?: readonly Network[]; chainId?: number } = {},
+    options: { name?: string; ether?: string; accounts?: number; networks?: readonly Network[] } = {},
   ): Promise<ScriptedWallet> {
-    const { name, ether = "10", accounts = 1, networks = [this.network], chainId } = options;
+    const { name, ether = "10", accounts = 1, networks = [this.network] } = options;
     const keys = await Promise.all(Array.from({ length: accounts }, async () => fundedKey(this.chain, ether)));
-    return new ScriptedWallet({
-      keys,
-      networks,
-      ...(name === undefined ? {} : { name }),
-      ...(chainId === undefined ? {} : { chainId }),
-    });
+    return new ScriptedWallet({ keys, networks, ...(name === undefined ? {} : { name }) });
+  }
+
+  /** The wallet of who asked on the command line. */
+  requester(): ScriptedWallet {
+    return new ScriptedWallet({ keys: [developmentKey(3)], networks: [this.network] });
+  }
+
+  /** The wallet of who published the models. */
+  publisher(): ScriptedWallet {
+    return new ScriptedWallet({ keys: [developmentKey(2)], networks: [this.network] });
+  }
+
+  /** Do something while no block is mined; then one is. */
+  async unmined(act: () => Promise<void>): Promise<void> {
+    await this.chain.setAutomine(false);
+    try {
+      await act();
+    } finally {
+      await this.chain.setAutomine(true);
+      await this.chain.mine({ blocks: 1 });
+    }
   }
 
   async context(options: OpenOptions = {}): Promise<BrowserContext> {
@@ -152,14 +172,14 @@ export async function siteOn(facts: Facts): Promise<Site> {
 
 /** A test with a `site` on the stack of the run, which must have stayed clean when the test is over. */
 export const test = base.extend<{ run: Run; site: Site }>({
-  run: async ({ skip }, use) => {
+  run: async ({ skip }, lend) => {
     const run = inject("run");
     if (run === null) skip("there is no Chromium here: install one, or name it in CHROMIUM");
-    else await use(run);
+    else await lend(run);
   },
-  site: async ({ run, task }, use) => {
+  site: async ({ run, task }, lend) => {
     const site = await siteOn(run.facts);
-    await use(site);
+    await lend(site);
     await site.close(
       task.result?.state === "fail" ? task.name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 120) : undefined,
     );

@@ -24,8 +24,8 @@ interface Step {
 export interface ScriptedOptions {
   readonly name?: string;
   readonly keys: readonly Hex[];
+  /** The first is the one that it is on. */
   readonly networks: readonly Network[];
-  readonly chainId?: number;
 }
 
 let count = 0;
@@ -39,9 +39,9 @@ export class ScriptedWallet extends Wallet {
   private refusesStale = false;
   private readonly contexts: BrowserContext[] = [];
 
-  constructor({ name = "Test Wallet", keys, networks, chainId }: ScriptedOptions) {
+  constructor({ name = "Test Wallet", keys, networks }: ScriptedOptions) {
     const [first] = networks;
-    super(keys, networks, chainId ?? first?.id ?? 0);
+    super(keys, networks, first?.id ?? 0);
     count += 1;
     this.info = {
       uuid: `00000000-0000-4000-8000-${count.toString().padStart(12, "0")}`,
@@ -176,7 +176,7 @@ function raised(old: Sent): Pick<Sent, "maxFeePerGas" | "maxPriorityFeePerGas"> 
 }
 
 function icon(name: string): string {
-  const hue = [...name].reduce((sum, letter) => sum + letter.charCodeAt(0), 0) % 360;
+  const hue = Array.from(name).reduce((sum, letter) => sum + letter.charCodeAt(0), 0) % 360;
   const svg =
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="hsl(${hue} 60% 40%)"/>` +
     `<text x="16" y="22" font-size="16" fill="#fff" text-anchor="middle">${name.charAt(0)}</text></svg>`;
