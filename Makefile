@@ -60,7 +60,6 @@ test-e2e: $(PYTHON_READY) $(NODE_READY) images ## sibyl as a process; images fir
 	@$(BIN)/pytest tests/e2e
 
 test-page: $(PYTHON_READY) $(PAGE) ## the page in Chromium against the whole stack, with wallets that truly sign
-	@npx --no-install tsc -p tests/page
 	@npx --no-install vitest run --config tests/page/vitest.config.ts
 
 test-forge: $(NODE_READY) ## contracts: behaviour, fuzz, invariants
@@ -107,7 +106,9 @@ lint: $(PYTHON_READY) $(NODE_READY) ## every checker, as CI runs them
 	scripts/forge fmt --check
 	npx --no-install solhint --disc --noPoster --max-warnings 0 'contracts/**/*.sol'
 	node scripts/abi.mjs --check
-	npm run lint -w frontend --silent
+	npx --no-install eslint -c frontend/eslint.config.js frontend tests/page
+	npx --no-install tsc -p frontend
+	npx --no-install tsc -p tests/page
 
 format: setup ## let the formatters write
 	$(BIN)/ruff check --fix .
