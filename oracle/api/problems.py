@@ -110,13 +110,17 @@ _KINDS = (
         errors.RpcUnavailable, 503, "chain-unreachable", "The chain cannot be read now",
         "The RPC endpoint does not answer.", _LATER, 2,
     ),
+    _Kind(
+        errors.RpcRangeRefused, 503, "chain-unreachable", "The chain cannot be read now",
+        "The RPC endpoint refuses to look at a single block.", _LATER, 30,
+    ),
     _Kind(errors.ChainError, 422, "chain-refuses", "The chain refuses this"),
     _Kind(
         errors.ConfigurationError, 503, "not-configured", "Not configured here",
         "This API is not set up for that.", "Tell the operator.",
     ),
     _Kind(errors.PermanentFailure, 422, "cannot-be-done", "This cannot be done"),
-    _Kind(errors.Retryable, 503, "busy", "Not possible now", "", _LATER, 2),
+    _Kind(errors.Retryable, 503, "busy", "Not possible now", "Something that this takes is not ready.", _LATER, 2),
 )  # fmt: skip
 
 
