@@ -3,7 +3,7 @@ import { decodeErrorResult, type Hex, parseAbi } from "viem";
 import { ApiDown, ApiProblem } from "../api/client";
 import type { Words } from "../words";
 import { coordinatorAbi } from "./abi";
-import { NoRpc } from "./wagmi";
+import { isNoRpc } from "./wagmi";
 
 /** What went wrong on the way to the chain, in the page's own terms. */
 export type Trouble =
@@ -86,7 +86,7 @@ export function troubleOf(error: unknown): Trouble {
     .filter((one): one is string => typeof one === "string")
     .join("\n");
 
-  if (links.some((link) => link instanceof NoRpc)) return { kind: "no-rpc" };
+  if (isNoRpc(error)) return { kind: "no-rpc" };
   if (codes.has(4902)) return { kind: "unknown-network" };
   if (names.has("ConnectorChainMismatchError") || names.has("ChainMismatchError")) return { kind: "network" };
   if (names.has("ConnectorAccountNotFoundError") || names.has("ConnectorNotConnectedError")) return { kind: "account" };

@@ -7,9 +7,19 @@ import type { Config } from "../api/types";
 
 const RPC_MS = 15_000;
 
-/** Neither an RPC endpoint nor a wallet is at hand to read the chain through. */
+/** Neither an RPC endpoint nor a wallet on this chain is at hand to read it through. */
 export class NoRpc extends Error {
   override readonly name = "NoRpc";
+}
+
+/** Whether this is NoRpc, or has it among its causes: what reads the chain wraps what its transport threw. */
+export function isNoRpc(error: unknown): boolean {
+  let cause = error;
+  for (let depth = 0; cause instanceof Error && depth < 12; depth += 1) {
+    if (cause instanceof NoRpc) return true;
+    cause = cause.cause;
+  }
+  return false;
 }
 
 export function chainOf(config: Config): Chain {
@@ -25,15 +35,18 @@ export function chainOf(config: Config): Chain {
   };
 }
 
-/** Reads go to the RPC endpoint; where none is known, through the wallet that is connected. */
+/** Reads go to the RPC endpoint; where none is known, through the connected wallet while it is on this very chain. */
 export function transportOf(config: Config, wagmi: () => WagmiConfig): Transport {
   const url = rpcUrl(config);
   if (url) return http(url, { timeout: RPC_MS, retryCount: 2 });
   return custom(
     {
       async request(args: { method: string; params?: unknown }): Promise<unknown> {
-        const { connector } = getConnection(wagmi());
+        const { connector, chainId } = getConnection(wagmi());
         if (!connector) throw new NoRpc("No RPC endpoint is known and no wallet is connected");
+        if (chainId !== config.chain_id) {
+          throw new NoRpc(`No RPC endpoint is known and the wallet is on chain ${chainId}, not on ${config.chain_id}`);
+        }
         const provider = (await connector.getProvider({ chainId: config.chain_id })) as {
           request: (args: unknown) => Promise<unknown>;
         };

@@ -1,7 +1,7 @@
 import type { ReactNode } from "react";
 
 import { ApiDown, ApiProblem } from "../api/client";
-import { NoRpc } from "../chain/wagmi";
+import { isNoRpc } from "../chain/wagmi";
 import { useWords, type Words } from "../words";
 import { Icon } from "./icon";
 
@@ -23,7 +23,7 @@ export function tell(error: unknown, words: Words): Told {
   if (error instanceof ApiDown) {
     return { title: common.failed, text: common.apiUnreachable, remedy: common.apiRemedy, details: error.message };
   }
-  if (error instanceof NoRpc) return { title: common.failed, text: common.noRpc };
+  if (isNoRpc(error)) return { title: common.failed, text: common.noRpc };
   const message = error instanceof Error ? firstLine(error) : String(error);
   return { title: common.failed, text: common.chainUnreachable, remedy: common.chainRemedy, details: message };
 }

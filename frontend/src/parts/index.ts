@@ -1,4 +1,5 @@
 export { Age, useNow } from "./age";
+export { BlobImage } from "./blob-image";
 export { Button } from "./button";
 export { CopyButton } from "./copy-button";
 export { Dialog } from "./dialog";

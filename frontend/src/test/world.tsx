@@ -21,7 +21,7 @@ const RPC = "http://rpc.test/";
 let worlds = 0;
 
 export interface World {
-  /** Answers of the API by path without the query; a number is a bare status. A missing path is a 404. */
+  /** Answers of the API by path without the query: JSON, or bytes as they are. A missing path is a 404. */
   api: Record<string, unknown>;
   chain: FakeChain;
   /** The API does not answer. */
@@ -83,6 +83,7 @@ async function answer(world: World, input: string | URL | Request, init?: Reques
   }
   if (world.down) throw new TypeError("Failed to fetch");
   const found = world.api[new URL(request.url).pathname];
+  if (found instanceof Uint8Array) return new Response(found as Uint8Array<ArrayBuffer>);
   if (found !== undefined) return Response.json(found);
   return Response.json(
     { type: "/problems/unknown", title: "Unknown", status: 404, detail: "There is none.", remedy: "" },

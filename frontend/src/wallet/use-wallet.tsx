@@ -1,8 +1,10 @@
-import { createContext, type ReactNode, use, useCallback, useMemo, useState } from "react";
+import { useQueryClient } from "@tanstack/react-query";
+import { createContext, type ReactNode, use, useCallback, useEffect, useMemo, useState } from "react";
 import type { Address } from "viem";
 import { useConnection, useSwitchChain } from "wagmi";
 
 import { useConfig } from "../api/config";
+import { isNoRpc } from "../chain/wagmi";
 import { useWords } from "../words";
 import { ConnectDialog } from "./connect-dialog";
 import { walletCode } from "./codes";
@@ -45,6 +47,12 @@ export function WalletProvider({ children }: { children: ReactNode }) {
   const address = connection.address ?? null;
   const right = connection.isConnected && connection.chainId === config.chain_id;
   const wrong = connection.isConnected && !right;
+
+  // What could not be read for want of a way to the chain can be now.
+  const queries = useQueryClient();
+  useEffect(() => {
+    if (right) void queries.invalidateQueries({ predicate: ({ state }) => isNoRpc(state.error) });
+  }, [right, queries]);
 
   const { mutateAsync } = switching;
   const mend = useCallback(() => {

@@ -85,7 +85,7 @@ export const en = {
   apiRemedy: "Check the connection and try again.",
   chainUnreachable: "The chain could not be read. Nothing was lost.",
   chainRemedy: "Check the connection to the RPC endpoint, then try again.",
-  noRpc: "No RPC endpoint is known. Connect a wallet and the page reads the chain through it.",
+  noRpc: "No RPC endpoint is known. Connect a wallet that is on this network, and the page reads the chain through it.",
   free: "free",
   networkFee: "network fee",
 };
@@ -149,7 +149,7 @@ export const de: typeof en = {
   apiRemedy: "Verbindung prüfen und noch einmal versuchen.",
   chainUnreachable: "Die Chain war nicht zu lesen. Nichts ist verloren.",
   chainRemedy: "Verbindung zum RPC-Endpunkt prüfen und noch einmal versuchen.",
-  noRpc: "Kein RPC-Endpunkt bekannt. Mit verbundener Wallet liest die Seite die Chain durch sie.",
+  noRpc: "Kein RPC-Endpunkt bekannt. Ist eine Wallet in diesem Netz verbunden, liest die Seite die Chain durch sie.",
   free: "kostenlos",
   networkFee: "Netzgebühr",
 };

@@ -6,7 +6,7 @@ import type { Model } from "../../api/types";
 import { publicClient } from "../../chain/client";
 import { tokenOfModel } from "../../chain/tokens";
 import { plain } from "../../content/plain";
-import { Bone, Button, Empty, ErrorNote, Icon, Money, Panel, Skeleton, StaleNote } from "../../parts";
+import { BlobImage, Bone, Button, Empty, ErrorNote, Icon, Money, Panel, Skeleton, StaleNote } from "../../parts";
 import { useLanguage, useWords } from "../../words";
 import { duration, shorten } from "../../words/format";
 
@@ -116,15 +116,14 @@ function Example({ model }: { model: Model }) {
   const { api } = useConfig();
   const example = useQuery({
     queryKey: ["example", api.base, model.id, model.manifest_cid],
-    queryFn: async ({ signal }) => URL.createObjectURL(await api.example(model.id, signal)),
+    queryFn: ({ signal }) => api.example(model.id, signal),
     enabled: model.example,
     staleTime: Infinity,
-    gcTime: Infinity,
     retry: 0,
   });
   return (
     <span className="ask-model-picture">
-      {example.data ? <img src={example.data} alt="" width={72} height={72} /> : <Icon name="picture" size={28} />}
+      {example.data ? <BlobImage blob={example.data} alt="" width={72} height={72} /> : <Icon name="picture" size={28} />}
     </span>
   );
 }

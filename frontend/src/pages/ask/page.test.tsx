@@ -1,10 +1,12 @@
-import { fireEvent, screen, waitFor, within } from "@testing-library/react";
+import { cleanup, fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { Model } from "../../api/types";
 import { FakeChain, ME } from "../../chain/chain-double";
 import { show, type World } from "../../test/world";
+import { cidOfBytes, sha256 } from "../../content/cid";
+import { usePicture } from "../request/use-result";
 import AskPage from "./index";
 import { readCid, readUrl } from "./use-picture";
 
@@ -82,6 +84,38 @@ describe("the Ask page", () => {
     await userEvent.click(screen.getByRole("button", { name: "Use it" }));
     expect(await screen.findByText(/No preview/)).toBeTruthy();
     await waitFor(() => expect(screen.getByRole("button", { name: /^Pay / })).toHaveProperty("disabled", false));
+  });
+
+  test("given a CID whose picture is delivered, when it is used, then it is shown, and the request's page has the same", async () => {
+    const cid = cidOfBytes(Uint8Array.from([1, 0x55, 0x12, 0x20, ...(await sha256(PNG))])).text;
+    function Elsewhere() {
+      const { state, blob } = usePicture(cid);
+      return <p>{`${state} ${blob?.type}`}</p>;
+    }
+    await show(
+      <>
+        <AskPage />
+        <Elsewhere />
+      </>,
+      world({ api: { ...world().api, [`/ipfs/${cid}`]: PNG } }),
+    );
+    await userEvent.type(screen.getByLabelText("Or a web address or CID"), cid);
+    await userEvent.click(screen.getByRole("button", { name: "Use it" }));
+    expect((await screen.findByAltText("Picture by its CID")).getAttribute("src")).toMatch(/^blob:/);
+    expect(screen.getByText("here image/png")).toBeTruthy();
+  });
+
+  test("given pictures that were shown, when they go, then nothing of them stays in memory", async () => {
+    const made = vi.spyOn(URL, "createObjectURL");
+    const gone = vi.spyOn(URL, "revokeObjectURL");
+    await show(<AskPage />, world());
+    choose(PNG);
+    await screen.findByAltText("Your picture: seven.png");
+    choose(PNG, "eight.png");
+    await screen.findByAltText("Your picture: eight.png");
+    cleanup();
+    expect(made).toHaveBeenCalledTimes(2);
+    expect(gone.mock.calls.flat()).toEqual(made.mock.results.map(({ value }) => value as string));
   });
 
   test("given words that are no address, when they are used, then it says how one begins", async () => {

@@ -1,13 +1,11 @@
-import { useQuery } from "@tanstack/react-query";
 import { type DragEvent, type Ref, type SyntheticEvent, useEffect, useRef, useState } from "react";
 
 import { useConfig } from "../../api/config";
-import { parseCid } from "../../content/cid";
-import { type Change, sniff } from "../../content/picture";
-import { fetchVerified, gateway, WrongBytes } from "../../content/verify";
-import { Button, ErrorNote, Field, Hash, Icon, LiveRegion, Panel, Toggle } from "../../parts";
+import type { Change } from "../../content/picture";
+import { BlobImage, Button, ErrorNote, Field, Hash, Icon, LiveRegion, Panel, Toggle } from "../../parts";
 import { useLanguage, useWords, type Words } from "../../words";
 import { byteSize } from "../../words/format";
+import { usePicture } from "../request/use-result";
 import type { Picture } from "./use-picture";
 
 /** The picture: how it gets here, what it looks like, what was done to it. */
@@ -137,11 +135,15 @@ function Shown({ picture }: { picture: Picture }) {
         </div>
       );
     case "file": {
-      const { prepared, preview } = chosen;
+      const { prepared } = chosen;
       const small = prepared.width < 200 && prepared.height < 200;
       return (
         <figure className="ask-figure">
-          <img className={small ? "ask-preview ask-preview-small" : "ask-preview"} src={preview} alt={of.alt(prepared.name)} />
+          <BlobImage
+            blob={prepared.blob}
+            className={small ? "ask-preview ask-preview-small" : "ask-preview"}
+            alt={of.alt(prepared.name)}
+          />
           <figcaption className="soft small">
             {of.facts(prepared.width, prepared.height, prepared.format, byteSize(prepared.blob.size, language))}
           </figcaption>
@@ -157,30 +159,17 @@ function Shown({ picture }: { picture: Picture }) {
   }
 }
 
-const PREVIEW_MS = 30_000;
-
 /** A picture that is named by its CID. What is shown was hashed here first. */
 function ByCid({ cid }: { cid: string }) {
   const words = useWords().ask.picture;
-  const { api, config } = useConfig();
-  const preview = useQuery({
-    queryKey: ["picture", api.base, cid],
-    queryFn: async ({ signal }) => {
-      const limit = AbortSignal.any([signal, AbortSignal.timeout(PREVIEW_MS)]);
-      const data = await fetchVerified(parseCid(cid), [gateway(api.base)], config.limits.image_bytes, { signal: limit });
-      const format = sniff(data);
-      return format ? URL.createObjectURL(new Blob([data], { type: `image/${format.toLowerCase()}` })) : null;
-    },
-    staleTime: Infinity,
-    gcTime: Infinity,
-    retry: 0,
-  });
+  const { state, blob } = usePicture(cid);
+  const shown = blob?.type.startsWith("image/") ? blob : null;
   return (
     <figure className="ask-figure">
-      {preview.isPending && <span className="bone ask-bone" />}
-      {preview.data && <img className="ask-preview" src={preview.data} alt={words.cid} />}
-      {(preview.isError || preview.data === null) && (
-        <p className="soft">{preview.error instanceof WrongBytes ? words.wrongBytes : words.noPreview}</p>
+      {state === "loading" && <span className="bone ask-bone" />}
+      {shown && <BlobImage blob={shown} className="ask-preview" alt={words.cid} />}
+      {state !== "loading" && !shown && (
+        <p className="soft">{state === "wrong" ? words.wrongBytes : words.noPreview}</p>
       )}
       <figcaption className="soft small">
         {words.cid} <Hash value={cid} what="CID" />

@@ -4,11 +4,11 @@ import { useConfig } from "../../api/config";
 import { formatCid, parseCid } from "../../content/cid";
 import { BadPicture, type PictureFault, type Prepared, preparePicture } from "../../content/picture";
 
-/** What stands in the picture's place. Addresses of previews are let go of when the picture is. */
+/** What stands in the picture's place. */
 export type Chosen =
   | { kind: "none" }
   | { kind: "working"; what: "preparing" | "fetching" }
-  | { kind: "file"; prepared: Prepared; preview: string }
+  | { kind: "file"; prepared: Prepared }
   | { kind: "cid"; cid: string }
   | { kind: "fault"; fault: PictureFault | "address" }
   | { kind: "failed"; error: unknown };
@@ -29,13 +29,6 @@ export function usePicture(): Picture {
   const { limits } = config;
   const [chosen, setChosen] = useState<Chosen>({ kind: "none" });
   const current = useRef<AbortController | null>(null);
-  const shown = useRef<string | null>(null);
-
-  const show = useCallback((next: Chosen) => {
-    if (shown.current) URL.revokeObjectURL(shown.current);
-    shown.current = next.kind === "file" ? next.preview : null;
-    setChosen(next);
-  }, []);
 
   useEffect(() => () => current.current?.abort(), []);
 
@@ -45,25 +38,24 @@ export function usePicture(): Picture {
       current.current?.abort();
       const controller = new AbortController();
       current.current = controller;
-      show({ kind: "working", what });
+      setChosen({ kind: "working", what });
       work(controller.signal)
         .catch((error: unknown): Chosen =>
           error instanceof BadPicture ? { kind: "fault", fault: error.fault } : { kind: "failed", error },
         )
         .then((next) => {
-          if (current.current === controller) show(next);
-          else if (next.kind === "file") URL.revokeObjectURL(next.preview);
+          if (current.current === controller) setChosen(next);
         })
         .catch(() => undefined);
     },
-    [show],
+    [],
   );
 
   const ready = useCallback(
-    async (file: Blob, keepHidden = false): Promise<Chosen> => {
-      const prepared = await preparePicture(file, limits, { keepHidden });
-      return { kind: "file", prepared, preview: URL.createObjectURL(prepared.blob) };
-    },
+    async (file: Blob, keepHidden = false): Promise<Chosen> => ({
+      kind: "file",
+      prepared: await preparePicture(file, limits, { keepHidden }),
+    }),
     [limits],
   );
 
@@ -78,17 +70,17 @@ export function usePicture(): Picture {
       if (cid) {
         current.current?.abort();
         current.current = null;
-        show({ kind: "cid", cid });
+        setChosen({ kind: "cid", cid });
         return;
       }
       const url = readUrl(text);
       if (!url) {
-        show({ kind: "fault", fault: "address" });
+        setChosen({ kind: "fault", fault: "address" });
         return;
       }
       take("fetching", async (signal) => ({ kind: "cid", cid: (await api.uploadUrl(url, signal)).cid }));
     },
-    [api, show, take],
+    [api, take],
   );
   const keepHidden = useCallback(
     (keep: boolean) => {
@@ -99,8 +91,8 @@ export function usePicture(): Picture {
   const clear = useCallback(() => {
     current.current?.abort();
     current.current = null;
-    show({ kind: "none" });
-  }, [show]);
+    setChosen({ kind: "none" });
+  }, []);
 
   return { chosen, takeFile, takeText, takeWork, keepHidden, clear };
 }
