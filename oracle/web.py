@@ -18,6 +18,7 @@ from eth_utils.currency import to_wei
 
 from oracle.api import routes_uploads
 from oracle.api.app import create_app
+from oracle.api.connections import EACH, bounded
 from oracle.api.ports import Deployment, Holder, Paid, TokenFacts, WishBox, World, Writes
 from oracle.chain.account import AccountSender
 from oracle.chain.checks import verify_deployment
@@ -30,15 +31,15 @@ from oracle.content.images import ChildProcessInspector
 from oracle.content.ipfs import IpfsContentStore
 from oracle.content.web import WebFetcher
 from oracle.domain import BlockRef, Cid, ModelManifest, OnChainModel
-from oracle.errors import ConfigurationError, PortTaken, RpcUnavailable
-from oracle.gateway import Gateway
+from oracle.errors import ConfigurationError, PortTaken, RpcUnavailable, SibylError
+from oracle.gateway import DEADLINE, Gateway
 from oracle.settings import Settings
 from oracle.store import DirectoryWishes, SqliteReads
 from oracle.store.gateway import SqliteGatewayStore
 from oracle.telemetry import logger
 
 KEEP_ALIVE = 20  # seconds that an idle connection is kept
-PATIENCE = 60.0  # seconds in which a request that the gateway pays for should be mined
+TIDY_EVERY = 60.0  # seconds between two looks at what the gateway has open
 GRACE = 3  # seconds that answers under way have at the end
 _BACKLOG = 512
 
@@ -106,7 +107,8 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], A
         server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                # Those who come through a proxy of ours share its address.
+                http=bounded(each=None if settings.api_proxies else EACH),
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -206,10 +208,12 @@ class _Chain:
         """What an ERC-20 says of itself."""
         return TokenFacts(*await read_token(self._rpc, address))
 
-    async def account(self, account: LocalAccount, policy: FeePolicy, *, patience: float) -> AccountSender:
-        """A sender of that account's transactions, which waits so many seconds for each to be mined."""
+    async def account(self, account: LocalAccount, policy: FeePolicy, *, replace_after: float) -> AccountSender:
+        """A sender of that account's transactions, which follows each until an answer would come too late."""
         chain_id = (await self.deployed())[0].chain_id
-        return AccountSender(self._rpc, account, chain_id, policy, receipt_timeout=patience)
+        return AccountSender(
+            self._rpc, account, chain_id, policy, receipt_timeout=DEADLINE, replace_after=replace_after
+        )
 
     async def close(self) -> None:
         """Let go of the connection."""
@@ -236,6 +240,7 @@ class _Payer:
         self._store = SqliteGatewayStore(settings.gateway_database)
         self._lock = asyncio.Lock()
         self._gateway: Gateway | None = None
+        self._tidying = asyncio.create_task(self._tidy(), name="gateway")
 
     @property
     def address(self) -> str:
@@ -262,23 +267,49 @@ class _Payer:
         gateway = await self._ready()
         return await gateway.ask(holder, model_id, image_cid, provider=provider, idempotency=idempotency)
 
+    async def begun(self, holder: Holder, model_id: int, image_cid: Cid, idempotency: str) -> Paid | None:
+        """The request that this idempotency key gave already, or None."""
+        return await (await self._ready()).begun(holder, model_id, image_cid, idempotency)
+
     async def paid(self, request_id: bytes) -> Paid | None:
         """A request that it paid for, or None."""
         return await (await self._ready()).paid(request_id)
 
     async def close(self) -> None:
         """Wait for what is on its way, and close the books."""
+        self._tidying.cancel()
+        await asyncio.gather(self._tidying, return_exceptions=True)
         if self._gateway is not None:
             await self._gateway.close()
         await self._store.close()
+
+    async def _tidy(self) -> None:
+        while True:
+            try:
+                await (await self._ready()).tidy()
+            except SibylError as error:
+                log.info("the gateway's open requests wait: %s", error)
+            except Exception:
+                log.exception("the gateway's open requests wait")
+            await asyncio.sleep(TIDY_EVERY)
 
     async def _ready(self) -> Gateway:
         async with self._lock:
             if self._gateway is None:
                 settings = self._settings
+                known, reader = await self._chain.deployed()
+                genesis = await reader.block(0)
+                if genesis is None:
+                    raise RpcUnavailable(
+                        "the endpoint has no block 0", remedy="Use a node that keeps the chain's headers."
+                    )
+                await self._store.bind(known.chain_id, reader.address, genesis.hash)
+                sender = await self._chain.account(
+                    self._account, fee_policy(settings), replace_after=settings.replace_after
+                )
                 self._gateway = Gateway(
-                    reader=(await self._chain.deployed())[1],
-                    sender=await self._chain.account(self._account, fee_policy(settings), patience=PATIENCE),
+                    reader=reader,
+                    sender=sender,
                     store=self._store,
                     wishes=self._wishes,
                     open_limit=_wei(settings.gateway_open_day) if settings.gateway_open else None,
