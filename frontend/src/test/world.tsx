@@ -31,8 +31,8 @@ export interface World {
   account?: Address;
 }
 
-/** Shows the page in this world, which may change while it stands. */
-export async function show(page: ReactElement, world: World): Promise<void> {
+/** Shows the page in this world, which may change while it stands; gives what it has asked so far. */
+export async function show(page: ReactElement, world: World): Promise<QueryClient> {
   worlds += 1;
   const config: Config = {
     name: "sibyl",
@@ -68,6 +68,7 @@ export async function show(page: ReactElement, world: World): Promise<void> {
   );
   const [connector] = wagmi.connectors;
   if (world.account && connector) await act(() => connect(wagmi, { connector }));
+  return queries;
 }
 
 async function answer(world: World, input: string | URL | Request, init?: RequestInit): Promise<Response> {

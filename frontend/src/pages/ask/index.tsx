@@ -1,9 +1,11 @@
 import { useState } from "react";
 
 import { useConfig } from "../../api/config";
-import { useModels } from "../../api/models";
-import { isRunning, useAsk } from "../../chain/ask";
+import { type Models, useModels } from "../../api/models";
+import type { Model } from "../../api/types";
+import { isRunning, useAsk } from "../../chain/use-ask";
 import { useWords } from "../../words";
+import { EarlierPanel } from "./earlier-panel";
 import { ModelPanel } from "./model-panel";
 import { PayPanel } from "./pay-panel";
 import { PicturePanel } from "./picture-panel";
@@ -18,16 +20,16 @@ export default function AskPage() {
   const models = useModels();
   const picture = usePicture();
   const asking = useAsk();
-  const [modelId, setModelId] = useState<number | null>(config.default_model);
+  const [chosen, setChosen] = useState<Model | null>(null);
   const [provider, setProvider] = useState<string | null>(null);
 
-  const offered = models.models?.filter((model) => model.active) ?? [];
-  const model = offered.find((one) => one.id === modelId) ?? offered[0] ?? null;
+  const model = chosen ? asItIsNow(chosen, models) : firstOf(models, config.default_model);
   const locked = isRunning(asking.state);
 
   return (
     <>
       <h1 className="ask-title">{words.title}</h1>
+      <EarlierPanel earlier={asking.earlier} />
       <div className="ask">
         <PicturePanel picture={picture} locked={locked} />
         <div className="ask-choices">
@@ -35,9 +37,9 @@ export default function AskPage() {
             models={models}
             chosen={model}
             locked={locked}
-            onChoose={(one) => setModelId(one.id)}
+            onChoose={setChosen}
             onExample={(one) => {
-              setModelId(one.id);
+              setChosen(one);
               picture.takeWork(async (signal) => {
                 const blob = await api.example(one.id, signal);
                 return new File([blob], words.picture.example(one.name), { type: blob.type });
@@ -50,4 +52,17 @@ export default function AskPage() {
       </div>
     </>
   );
+}
+
+/** What is chosen before anybody has chosen: the default one, else the first, of those that can be run. */
+function firstOf({ models }: Models, wanted: number | null): Model | null {
+  const fit = models?.filter((model) => model.active && !model.problem) ?? [];
+  return fit.find((model) => model.id === wanted) ?? fit[0] ?? null;
+}
+
+/** A choice stays until another is made. Where the API no longer names the model, it takes no requests. */
+function asItIsNow(chosen: Model, { models, source }: Models): Model {
+  const now = models?.find((model) => model.id === chosen.id);
+  if (now) return now;
+  return models && source === "api" ? { ...chosen, active: false } : chosen;
 }

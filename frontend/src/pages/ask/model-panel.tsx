@@ -26,7 +26,8 @@ export function ModelPanel({
 }) {
   const words = useWords();
   const of = words.ask.model;
-  const offered = models.models?.filter((model) => model.active);
+  const offered = models.models?.filter((model) => model.active || model.id === chosen?.id);
+  if (offered && chosen && !offered.some((model) => model.id === chosen.id)) offered.push(chosen);
   return (
     <Panel title={of.title}>
       {models.source === "chain" && <StaleNote>{of.fromChain}</StaleNote>}
@@ -99,7 +100,9 @@ function Card({
             {" · "}
             {model.usual_seconds === null ? of.noSeconds : of.seconds(duration(model.usual_seconds, language))}
           </span>
-          {model.problem && <span className="small ask-model-problem">{of.problem}</span>}
+          {(!model.active || model.problem) && (
+            <span className="small ask-model-problem">{model.active ? of.problem : of.retired}</span>
+          )}
         </span>
       </label>
       {model.description && <p className="small soft ask-model-description">{plain(model.description, 160)}</p>}

@@ -1,4 +1,4 @@
-import { cleanup, fireEvent, screen, waitFor, within } from "@testing-library/react";
+import { act, cleanup, fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
@@ -133,6 +133,31 @@ describe("the Ask page", () => {
     expect(other).toHaveProperty("checked", true);
     expect(document.querySelector('img[src="x"]')).toBeNull();
     expect(document.body.textContent).not.toContain("\u202e");
+  });
+
+  test("given a chosen model that is retired meanwhile, when it is looked at, then it stays the one, and cannot be paid for", async () => {
+    const other = { ...MODEL, id: 2, name: "shapes" };
+    const now = world({ account: ME }, [MODEL, other]);
+    const queries = await show(<AskPage />, now);
+    choose(PNG);
+    await userEvent.click(await screen.findByRole("radio", { name: /shapes/ }));
+    for (const left of [[MODEL, { ...other, active: false }], [MODEL]]) {
+      now.api["/v1/models"] = { items: left, next: null };
+      await act(() => queries.invalidateQueries({ queryKey: ["models"] }));
+      expect(await screen.findByText(/takes no new requests/)).toBeTruthy();
+      expect(screen.getByRole("radio", { name: /shapes.*retired/ })).toHaveProperty("checked", true);
+      expect(screen.getByRole("button", { name: /^Pay / })).toHaveProperty("disabled", true);
+    }
+  });
+
+  test("given a default model that cannot be run now, when the page is opened, then another is chosen; chosen, it is not paid for", async () => {
+    await show(<AskPage />, world({ account: ME }, [{ ...MODEL, problem: "no manifest" }, { ...MODEL, id: 2, name: "shapes" }]));
+    choose(PNG);
+    expect(await screen.findByRole("radio", { name: /shapes/ })).toHaveProperty("checked", true);
+    await waitFor(() => expect(screen.getByRole("button", { name: /^Pay / })).toHaveProperty("disabled", false));
+    await userEvent.click(screen.getByRole("radio", { name: /mnist-cnn.*cannot be run/ }));
+    expect(await screen.findByText(/cannot be run here now. Choose another/)).toBeTruthy();
+    expect(screen.getByRole("button", { name: /^(Pay|Reading)/ })).toHaveProperty("disabled", true);
   });
 
   test("given no model, when the page is opened, then it says how to make the first", async () => {

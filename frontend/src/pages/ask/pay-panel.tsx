@@ -2,10 +2,11 @@ import { useEffect, useState } from "react";
 
 import { useConfig } from "../../api/config";
 import type { Model } from "../../api/types";
-import { ANSWER_SECONDS, type AskState, type AskStep, isRunning, useAsk } from "../../chain/ask";
+import { ANSWER_SECONDS, type AskStep } from "../../chain/ask";
 import { type Cost, useCost } from "../../chain/cost";
 import { explain } from "../../chain/errors";
 import { isStuck } from "../../chain/follow";
+import { type AskState, isRunning, type useAsk } from "../../chain/use-ask";
 import { Bone, Button, ErrorNote, Hash, Icon, LiveRegion, Panel, Skeleton, Toggle } from "../../parts";
 import { go, href } from "../../router";
 import { useWallet } from "../../wallet/use-wallet";
@@ -52,11 +53,13 @@ export function PayPanel({
     ? of.noModel
     : !model.active
       ? of.retired
-      : !picture
-        ? of.noPicture
-        : down && picture.kind === "file"
-          ? of.needsApi
-          : null;
+      : model.problem
+        ? of.problem
+        : !picture
+          ? of.noPicture
+          : down && picture.kind === "file"
+            ? of.needsApi
+            : null;
 
   function missingOf({ missing: lacks, price, symbol, decimals, fee, total }: Cost): string | null {
     if (lacks.token > 0n) {
