@@ -56,7 +56,7 @@ class Caller:
             while not gone.done() and loop.time() < begun + 5:
                 self.writer.write(drip)
                 await asyncio.wait([gone], timeout=every)
-            await gone
+            await asyncio.wait_for(gone, 0.1)
         return loop.time() - begun
 
 
