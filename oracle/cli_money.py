@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from oracle import render
 from oracle.console import AsJson, DataDir, RequestId, error_facts, identifier, note, run
 from oracle.errors import SibylError
-
-if TYPE_CHECKING:
-    from oracle.client import Client
-    from oracle.domain import Cid
-    from oracle.settings import Settings
 
 LATER = "The request is paid: `sibyl result ID` reads its answer, `sibyl refund ID` its money after the deadline."
 
@@ -62,11 +56,8 @@ def request(
     from oracle.chain.account import TooDear
     from oracle.client import connect
     from oracle.settings import load_settings
-    from oracle.store import DirectoryWishes
 
     settings = load_settings(data_dir)
-    if provider is not None:
-        _check_provider(settings, provider)
     paid: list[dict[str, Any]] = []
 
     async def work() -> None:
@@ -79,18 +70,18 @@ def request(
                 raise TooDear(number, price, limit, token)
             if not as_json:
                 typer.echo(f"model {number}, {render.plain(chosen.name)}, costs {render.money(price, token)}")
-            cids = await _pinned(client, images, settings.image_max_bytes)
-            if provider is not None:
-                wishes = DirectoryWishes(settings.wishes)
-                for cid in cids:
-                    wishes.wish(client.sender.address, cid, provider)
+            cids = await client.upload(images)
             try:
-                asked = await client.ask(
-                    chosen.on_chain, cids, deadline=deadline, max_price=limit, from_balance=from_balance
+                asked = await client.request(
+                    *(chosen, cids),
+                    provider=provider,
+                    deadline=deadline,
+                    max_price=limit,
+                    from_balance=from_balance,
                 )
             except asyncio.CancelledError:
-                if client.sender.sent:
-                    note(f"interrupted; the payment may be on its way in 0x{client.sender.sent[-1].hex()}")
+                if client.sent:
+                    note(f"interrupted; the payment may be on its way in 0x{client.sent[-1].hex()}")
                 raise
             for cid, one in zip(cids, asked, strict=True):
                 paid.append(
@@ -137,44 +128,6 @@ def request(
         typer.echo(json.dumps(_document(paid, {})))
     if any(facts.get("state") in ("failed", "refunded", "cancelled") for facts in paid):
         raise typer.Exit(3)
-
-
-def _check_provider(settings: Settings, provider: str) -> None:
-    """Refuse a provider that the oracle has never seen, before anything is paid."""
-    from oracle.accounts import provider_list
-
-    known = run(provider_list(settings))
-    if provider not in {one[key] for one in known for key in ("name", "node_id")}:
-        names = ", ".join(sorted(render.plain(one["name"]) for one in known)[:20]) or "nobody"
-        raise SibylError(
-            f"the oracle has seen no provider {render.plain(provider)}",
-            remedy=f"It has seen: {names}. See `sibyl providers`, or leave --provider out.",
-        )
-
-
-async def _pinned(client: Client, images: list[str], limit: int) -> list[Cid]:
-    """The CIDs of pictures given by path or CID. Every file is read before one is pinned."""
-    from oracle.domain import Cid
-
-    found: list[Cid | bytes] = []
-    for image in images:
-        path = Path(image)
-        if path.is_file():
-            data = path.read_bytes()
-            if len(data) > limit:
-                raise SibylError(
-                    f"{image} has {len(data):,} bytes; the limit is {limit:,}", remedy="Send a smaller picture."
-                )
-            found.append(data)
-            continue
-        try:
-            found.append(Cid.parse(image))
-        except ValueError as error:
-            raise SibylError(
-                f"{image} is neither a file nor a CID", remedy="Give a picture's path, or a CID of IPFS."
-            ) from error
-    pinned = iter(await client.upload([one for one in found if isinstance(one, bytes)]))
-    return [one if isinstance(one, Cid) else next(pinned) for one in found]
 
 
 def _document(paid: list[dict[str, Any]], more: dict[str, str]) -> dict[str, Any]:

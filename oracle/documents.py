@@ -116,8 +116,14 @@ def _check_box(box: object, field: str, width: int, height: int) -> None:
     if not isinstance(box, list) or len(box) != 4 or not all(type(edge) in (int, float) for edge in box):
         raise _bad(f"{field} is not a box")
     x, y, across, down = box
-    # The sums of two decimals may end a hair beyond the picture.
-    if not (x >= 0 and y >= 0 and across > 0 and down > 0 and x + across < width + 0.1 and y + down < height + 0.1):
+    # The sums of two decimals may end a hair beyond the picture; of a number without a bound there is no sum.
+    if not (
+        max(box) <= MAX_SIDE + 1
+        and min(x, y) >= 0
+        and min(across, down) > 0
+        and x + across < width + 0.1
+        and y + down < height + 0.1
+    ):
         raise _bad(f"{field} is not within the picture")
 
 

@@ -10,6 +10,7 @@ from oracle.client.asking import DEFAULT_DEADLINE, DEFAULT_MAX_PRICE, SHORTEST_D
 from oracle.client.connecting import Client, Options, connect
 from oracle.client.errors import (
     CallTimedOut,
+    HistoryTooLong,
     NotAnsweredYet,
     NotCancellable,
     NothingToWithdraw,
@@ -26,6 +27,7 @@ __all__ = [
     "SHORTEST_DEADLINE",
     "CallTimedOut",
     "Client",
+    "HistoryTooLong",
     "ListedModel",
     "NotAnsweredYet",
     "NotCancellable",

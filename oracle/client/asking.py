@@ -25,10 +25,12 @@ from oracle.settings import Settings
 DEFAULT_DEADLINE = 600  # seconds
 SHORTEST_DEADLINE = 30  # seconds, the coordinator's own rule
 DEFAULT_MAX_PRICE = 10**16
-"""Wei that ``request`` pays for a picture at most, unless told otherwise."""
+"""Wei that ``request`` and ``ask`` pay for a picture at most, unless told otherwise."""
+_LONGEST_NAME = 100  # characters of a picture's path that an error repeats
+_WHAT_IS_READ = "Give a picture's path, its bytes, or a CID of IPFS."
 
-Picture = bytes | Path | str
-"""A picture's bytes, or the path of its file."""
+Picture = bytes | bytearray | memoryview | Path | str
+"""A picture's bytes, or the path of its file. A text that is no file's path may be the CID of what is pinned."""
 ModelLike = int | str | ListedModel | OnChainModel | None
 """A model by number or name, or as it was listed; None means the deployment's own."""
 
@@ -55,24 +57,29 @@ class Asking(Reading):
         super().__init__(settings, rpc, reader, content)
         self._chain_id = chain_id
         self._wishes = wishes
-        self._sender: AccountSender | None = None
+        self._senders: dict[Role, AccountSender] = {}
 
     @property
     def sender(self) -> AccountSender:
         """The requester's account; its key is read on first use. Raises ConfigurationError."""
-        if self._sender is None:
-            account = account_of("requester", self.settings)
-            self._sender = AccountSender(self.rpc, account, self._chain_id, fee_policy(self.settings))
-        return self._sender
+        return self._sender_of("requester")
 
-    async def upload(self, pictures: Picture | Iterable[Picture]) -> list[Cid]:
-        """Pin pictures, given as bytes or by path; their CIDs. Every file is read before one is pinned.
+    @property
+    def sent(self) -> list[bytes]:
+        """Hashes of the transactions of this client that a node took, or may have taken."""
+        return [one for sender in self._senders.values() for one in sender.sent]
 
-        Raises SibylError for a file that cannot be read or is larger than ``image_max_bytes``.
+    async def upload(self, pictures: Picture | Cid | Iterable[Picture | Cid]) -> list[Cid]:
+        """Pin pictures, given as bytes or by path; their CIDs. A CID stands for what is pinned already.
+
+        Every file is read before one is pinned. Raises SibylError for what is neither a file nor a CID, cannot be read
+        or is larger than ``image_max_bytes``.
         """
-        several = [pictures] if isinstance(pictures, bytes | Path | str) else list(pictures)
-        found = [await asyncio.to_thread(_bytes_of, one, self.settings.image_max_bytes) for one in several]
-        return list(await self.content.add(found)) if found else []
+        several = [pictures] if isinstance(pictures, Picture | Cid) else list(pictures)
+        found = [await asyncio.to_thread(_read, one, self.settings.image_max_bytes) for one in several]
+        new = [one for one in found if isinstance(one, bytes)]
+        pinned = iter(await self.content.add(new) if new else ())
+        return [one if isinstance(one, Cid) else next(pinned) for one in found]
 
     async def quote(self, model: ModelLike = None, *, pictures: int = 1) -> Price:
         """What asking a model about so many pictures costs now, gas not included."""
@@ -98,16 +105,9 @@ class Asking(Reading):
         given that is 0.01 ether, and a model priced in a token is refused. ``provider`` names who shall compute them.
         Raises TooDear and SibylError before anything is paid.
         """
-        listed = await self._listed(model)
-        on_chain = listed.on_chain
-        if max_price is None:
-            if on_chain.token is not None:
-                raise SibylError(
-                    f"{listed.name} is priced in the token {on_chain.token}, for which no limit suits everyone",
-                    remedy="Give max_price in smallest parts of the token.",
-                )
-            max_price = DEFAULT_MAX_PRICE
-        cids = await self._pinned(images)
+        on_chain = (await self._listed(model)).on_chain
+        max_price = _limit(on_chain, max_price)
+        cids = await self.upload(images)
         if not cids:
             raise SibylError("there is no picture to ask about", remedy="Give at least one.")
         for cid in cids if provider is not None else ():
@@ -125,20 +125,23 @@ class Asking(Reading):
     ) -> list[Asked]:
         """Ask one model about pictures in one transaction, from the account's balance if so chosen.
 
-        ``max_price`` in the model's token bounds each. Raises TooDear and SibylError before anything is sent.
+        ``max_price`` bounds each as for ``request``. Raises TooDear and SibylError before anything is sent.
         """
         window = await self.reader.cancel_window()
         if deadline < window + SHORTEST_DEADLINE:
+            later = 2 * window + DEFAULT_DEADLINE
             raise SibylError(
                 f"nobody begins before the {window} s are over in which a request can be cancelled, so a deadline "
                 f"{deadline:g} s from now would pass unanswered",
-                remedy=f"Choose a later one: --deadline {2 * window + DEFAULT_DEADLINE}.",
+                remedy=f"Choose a later one: deadline={later} (command line: --deadline {later}).",
             )
         if model.token is not None and not from_balance:
             raise SibylError(
                 f"model {model.model_id} is priced in the token {model.token}",
-                remedy="Put tokens into your balance with the coordinator's depositToken, then use --from-balance.",
+                remedy="Put tokens into your balance with the coordinator's depositToken, then give from_balance=True "
+                "(command line: --from-balance).",
             )
+        max_price = _limit(model, max_price)
         until, address = await self.deadline(deadline), self.reader.address
         if len(images) == 1 and not from_balance:
             ask = Ask(model.model_id, images[0], until)
@@ -163,14 +166,16 @@ class Asking(Reading):
         request_id = id_of(request)
         if await self.reader.cancel_window() == 0:
             raise NotCancellable(
-                "this coordinator has no cancel window", remedy="After its deadline: `sibyl refund ID`."
+                "this coordinator has no cancel window",
+                remedy="After its deadline: refund() (command line: `sibyl refund ID`).",
             )
         asked, settled = await self.history(request_id)
         if asked is None:
             raise unknown(request_id)
         if settled is not None:
             raise NotCancellable(
-                f"0x{request_id.hex()} has ended: {settled.status.name.lower()}", remedy="See `sibyl result ID`."
+                f"0x{request_id.hex()} has ended: {settled.status.name.lower()}",
+                remedy="See outcome() (command line: `sibyl result ID`).",
             )
         if asked.request.requester != self.sender.address:
             raise NotYours(
@@ -206,7 +211,7 @@ class Asking(Reading):
         if model.payout != sender.address:
             raise NotYours(
                 f"what model {model_id} earns is {model.payout}'s, not {sender.address}'s",
-                remedy="Use that account's key (SIBYL_PUBLISHER_KEY_FILE), or --role.",
+                remedy="Use that account's key (SIBYL_PUBLISHER_KEY_FILE), or name its role (command line: --role).",
             )
         if await self.reader.earnings_of(model_id) == 0:
             raise NothingToWithdraw(
@@ -215,10 +220,10 @@ class Asking(Reading):
         return sender.address, await sender.withdraw_earnings(self.reader.address, model_id)
 
     def _sender_of(self, role: Role) -> AccountSender:
-        if role == "requester":
-            return self.sender
-        account = account_of(role, self.settings)
-        return AccountSender(self.rpc, account, self._chain_id, fee_policy(self.settings))
+        if role not in self._senders:
+            account = account_of(role, self.settings)
+            self._senders[role] = AccountSender(self.rpc, account, self._chain_id, fee_policy(self.settings))
+        return self._senders[role]
 
     async def _listed(self, model: ModelLike) -> ListedModel:
         if isinstance(model, ListedModel):
@@ -227,35 +232,37 @@ class Asking(Reading):
             model = model.model_id
         return await self.model(model if model is None else str(model))
 
-    async def _pinned(self, images: Picture | Cid | Iterable[Picture | Cid]) -> list[Cid]:
-        several = [images] if isinstance(images, bytes | Path | str | Cid) else list(images)
-        read = [await asyncio.to_thread(_cid_or_picture, image) for image in several]
-        pinned = iter(await self.upload([one for one in read if not isinstance(one, Cid)]))
-        return [one if isinstance(one, Cid) else next(pinned) for one in read]
 
-
-def _cid_or_picture(image: Picture | Cid) -> Picture | Cid:
-    """A text names a file that is there, or else a CID. Raises SibylError when it is neither."""
-    if not isinstance(image, str) or Path(image).is_file():
-        return image
-    try:
-        return Cid.parse(image)
-    except ValueError:
+def _limit(model: OnChainModel, max_price: int | None) -> int:
+    """What a picture may cost at most. Raises SibylError where none is given for a token."""
+    if max_price is not None:
+        return max_price
+    if model.token is not None:
         raise SibylError(
-            f"{image!a} is neither a file nor a CID", remedy="Give a picture's path, or a CID of IPFS."
-        ) from None
+            f"model {model.model_id} is priced in the token {model.token}, for which no limit suits everyone",
+            remedy="Give max_price in smallest parts of the token (command line: --max-price).",
+        )
+    return DEFAULT_MAX_PRICE
 
 
-def _bytes_of(picture: Picture, limit: int) -> bytes:
-    if isinstance(picture, bytes):
-        name, data = "the picture", picture
+def _read(picture: Picture | Cid, limit: int) -> bytes | Cid:
+    """What is to be pinned, or the CID of what is pinned. Raises SibylError."""
+    name = "the picture"
+    if isinstance(picture, Cid):
+        return picture
+    if isinstance(picture, bytes | bytearray | memoryview):
+        data = bytes(picture)
     else:
-        name = str(picture)
+        name = f"{str(picture)[:_LONGEST_NAME]!a}"
         try:
+            if not Path(picture).is_file():
+                return Cid.parse(str(picture))
             with Path(picture).open("rb") as file:
                 data = file.read(limit + 1)
         except OSError as error:
-            raise SibylError(f"{name} cannot be read: {error.strerror}", remedy="Give a picture's path.") from None
+            raise SibylError(f"{name} cannot be read: {error.strerror}", remedy=_WHAT_IS_READ) from None
+        except ValueError:
+            raise SibylError(f"{name} is neither a file nor a CID", remedy=_WHAT_IS_READ) from None
     if len(data) > limit:
         raise SibylError(f"{name} has more than {limit:,} bytes", remedy="Send a smaller picture.")
     return data

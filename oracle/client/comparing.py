@@ -1,4 +1,4 @@
-"""Whether a result document says what the answer on-chain says."""
+"""Whether a result document says what the chain says: the answer, and the model that gave it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from oracle.answers import MAX_INSTANCES, Answer, ClassificationAnswer, SegmentationAnswer
 from oracle.documents import pixel_box
-from oracle.domain import InferenceRequest
+from oracle.domain import Cid, InferenceRequest, ModelManifest
 
 
 def agrees(request: InferenceRequest, answer: Answer, document: Mapping[str, Any]) -> bool:
@@ -20,6 +20,21 @@ def agrees(request: InferenceRequest, answer: Answer, document: Mapping[str, Any
             _same_classes(answer, document)
             if isinstance(answer, ClassificationAnswer)
             else same_instances(answer, document)
+        )
+    )
+
+
+def same_model(manifest_cid: Cid, manifest: ModelManifest, document: Mapping[str, Any]) -> bool:
+    """Whether a checked document names the model of this manifest, and each class as the manifest does."""
+    named, labels = document.get("model"), manifest.labels
+    model = {"manifest": manifest_cid.text, "name": manifest.name, "weights_sha256": manifest.weights_sha256}
+    return (
+        isinstance(named, dict)
+        and all(named.get(field) == value for field, value in model.items())
+        and document.get("task") == manifest.task
+        and all(
+            one["index"] < len(labels) and one["label"] == labels[one["index"]]
+            for one in (*document.get("labels", ()), *document.get("segments", ()))
         )
     )
 

@@ -33,7 +33,7 @@ class Options(TypedDict, total=False):
 
     data_dir: Path | str  # the folder of `sibyl up`, or of an oracle on this machine
     api_url: str  # address of Sibyl's API; content then goes through it
-    rpc_url: str  # the chain's JSON-RPC endpoint
+    rpc_url: str  # the chain's JSON-RPC endpoint, which says what the chain holds: one that you trust
     chain_id: int
     coordinator: str  # its address
     start_block: int  # the block of its deployment
@@ -66,19 +66,6 @@ class _Given(Settings):
 class Client(Asking):
     """A requester's view of one deployment. Every method raises SibylError's leaves, each with a remedy."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        rpc: Rpc,
-        reader: CoordinatorReader,
-        chain_id: int,
-        *,
-        content: IpfsContentStore | HttpContentStore | None = None,
-        wishes: Wishes | None = None,
-    ) -> None:
-        own = content or IpfsContentStore(settings.ipfs_api)
-        super().__init__(settings, rpc, reader, chain_id, own, wishes or FolderWishes(settings))
-
 
 @asynccontextmanager
 async def connect(settings: Settings | None = None, **options: Unpack[Options]) -> AsyncIterator[Client]:
@@ -89,9 +76,11 @@ async def connect(settings: Settings | None = None, **options: Unpack[Options]) 
     and ``data_dir`` say, as for the command line. Options stand above settings.
 
     With ``api_url``, content goes through that API, each block hashed here, and what the options leave open
-    (coordinator, chain, RPC endpoint, default model) is taken from ``GET /v1``. An API that names the coordinator is
-    trusted with WHICH contract is paid: nothing here can tell whether it is the one you mean. Give ``coordinator`` to
-    be sure; whatever the API says of requests and results is checked against that contract.
+    (coordinator, chain, start block, RPC endpoint, default model) is taken from ``GET /v1``; a warning says so of the
+    two that trust hangs on. An API that names the coordinator is trusted with WHICH contract is paid: nothing here can
+    tell whether it is the one you mean. An API that names the RPC endpoint is trusted with WHAT the chain holds:
+    ``verify`` then compares its word with its word. Give ``coordinator`` and ``rpc_url``, an endpoint that you trust,
+    and whatever the API says of requests and results is checked against that contract.
 
     Raises WrongChain, RpcUnavailable, ApiUnavailable, ConfigurationError.
     """
@@ -121,7 +110,7 @@ async def connect(settings: Settings | None = None, **options: Unpack[Options]) 
             wishes = NoWishes() if isolated else FolderWishes(chosen)
         stack.push_async_callback(content.close)
         reader = CoordinatorReader(rpc, address, chain_id)
-        yield Client(chosen, rpc, reader, chain_id, content=content, wishes=wishes)
+        yield Client(chosen, rpc, reader, chain_id, content, wishes)
 
 
 def _merged(settings: Settings | None, given: Mapping[str, Any]) -> Settings:
@@ -164,5 +153,11 @@ async def _completed(settings: Settings, api: HttpApi) -> Settings:
     if "rpc_url" not in known and "rpc_url" not in offered:
         raise ConfigurationError(
             f"{api.url} names no RPC endpoint of the chain", remedy="Give rpc_url: an endpoint that you trust."
+        )
+    if "rpc_url" not in known:
+        _log.warning(
+            "%s says where the chain is read, so verify() checks it against itself; give rpc_url= of an endpoint that "
+            "you trust",
+            api.url,
         )
     return _merged(settings, {name: value for name, value in offered.items() if name not in known})

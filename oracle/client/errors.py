@@ -13,6 +13,10 @@ class NotAnsweredYet(SibylError):
     """The wait ended before the request did."""
 
 
+class HistoryTooLong(SibylError):
+    """The endpoint did not get through the blocks that may hold a request's logs in time."""
+
+
 class NothingToWithdraw(SibylError):
     """The coordinator holds nothing for the account, or nothing that the model earned."""
 

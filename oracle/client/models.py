@@ -23,6 +23,7 @@ REGISTRY_SECONDS = 30.0  # for all of them
 _UNREAD = "not read: too many manifests are slow to come"
 _MANIFESTS_AT_ONCE = 8
 _SHOWN = 8  # models that an error names
+_SEE = "See models() (command line: `sibyl models`)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +66,25 @@ class Models:
             if self.settings.default_model is None:
                 raise SibylError(
                     "this deployment names no model of its own",
-                    remedy="Choose one by number with --model (`sibyl models` lists them), or set SIBYL_DEFAULT_MODEL.",
+                    remedy="Choose one of models() by its number (command line: --model NUMBER, from `sibyl models`), "
+                    "or set default_model (SIBYL_DEFAULT_MODEL).",
                 )
             return await self._numbered(self.settings.default_model)
         if choice.isascii() and choice.isdigit():
             return await self._numbered(int(choice) if len(choice) < 78 else 0)  # a uint256 has at most 78 digits
         return await self._named(choice)
 
+    async def manifest(self, model: OnChainModel, *, timeout: float) -> ModelManifest:
+        """A model's manifest, by the CID that the registry holds; ``timeout`` in seconds.
+
+        Raises ManifestInvalid, ContentUnavailable, ContentCorrupt, ContentTooLarge, ContentMalformed.
+        """
+        return read_manifest(await self.content.fetch(model.manifest_cid, limit=MANIFEST_MAX_BYTES, timeout=timeout))
+
     async def _numbered(self, number: int) -> ListedModel:
         model = await self.registered(number)
         if not model.active:
-            raise SibylError(
-                f"model {number} is paused by its publisher", remedy="Choose another: `sibyl models` lists them."
-            )
+            raise SibylError(f"model {number} is paused by its publisher", remedy=f"Choose another one. {_SEE}")
         (listed,) = await self._with_manifests([model])
         return listed
 
@@ -85,7 +92,7 @@ class Models:
         """A model of the registry by its number, active or not. Raises SibylError."""
         model = await self.reader.model(number) if number else None
         if model is None:
-            raise SibylError(f"the registry holds no model {number}", remedy="See `sibyl models`.")
+            raise SibylError(f"the registry holds no model {number}", remedy=_SEE)
         return model
 
     async def _named(self, name: str) -> ListedModel:
@@ -99,7 +106,7 @@ class Models:
         if any(model.problem == _UNREAD for model in known):
             raise SibylError(
                 f"the registry's manifests are too slow to come to know which models bear the name {name!r}",
-                remedy="Choose by number: --model NUMBER.",
+                remedy="Choose by number (command line: --model NUMBER).",
             )
         if len(bearers) == 1:
             return bearers[0]
@@ -112,13 +119,11 @@ class Models:
             more = f"; and {len(bearers) - _SHOWN} more" if len(bearers) > _SHOWN else ""
             raise SibylError(
                 f"{len(bearers)} active models bear the name {name!r}: {listed}{more}",
-                remedy="Choose by number, the publisher that you trust: --model NUMBER.",
+                remedy="Choose by number, the publisher that you trust (command line: --model NUMBER).",
             )
         names = sorted({model.name for model in known})
         shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-        raise SibylError(
-            f"there is no active model {name!r}", remedy=f"Choose one of: {shown or 'none'}. See `sibyl models`."
-        )
+        raise SibylError(f"there is no active model {name!r}", remedy=f"Choose one of: {shown or 'none'}. {_SEE}")
 
     async def _with_manifests(self, models: Sequence[OnChainModel]) -> list[ListedModel]:
         turn = asyncio.Semaphore(_MANIFESTS_AT_ONCE)
@@ -130,8 +135,7 @@ class Models:
                 if time.monotonic() > until:
                     return ListedModel(model, None, _UNREAD)
                 try:
-                    data = await self.content.fetch(model.manifest_cid, limit=MANIFEST_MAX_BYTES, timeout=seconds)
-                    return ListedModel(model, read_manifest(data))
+                    return ListedModel(model, await self.manifest(model, timeout=seconds))
                 except (PermanentFailure, Retryable) as error:
                     return ListedModel(model, None, str(error))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, Unpack
@@ -43,11 +44,12 @@ class LoopThread:
         if not self._thread.is_alive():
             work.close()
             raise ConfigurationError("the client is closed", remedy="Call it within its `with` block.")
+        until = time.monotonic() + seconds
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            for _ in range(max(1, round(seconds / _SLICE))):
+            while (left := until - time.monotonic()) > 0:
                 try:
-                    return future.result(min(_SLICE, seconds))
+                    return future.result(min(_SLICE, left))
                 except TimeoutError:
                     if future.done():  # the work's own error, or the result came this very moment
                         return future.result(0)
@@ -93,8 +95,15 @@ class SyncClient:
         self._seconds = call_timeout
 
     def run(self, work: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
-        """What a coroutine of ``client`` returns or raises. Raises CallTimedOut."""
-        return self._loop.run(work, self._seconds if timeout is None else timeout)
+        """What a coroutine of ``client`` returns or raises. Raises CallTimedOut, which names what was sent in it."""
+        before = set(self.client.sent)
+        try:
+            return self._loop.run(work, self._seconds if timeout is None else timeout)
+        except CallTimedOut as error:
+            sent = ["0x" + one.hex() for one in self.client.sent if one not in before]
+            if not sent:
+                raise
+            raise CallTimedOut(f"{error}; sent since it began: {', '.join(sent)}", remedy=error.remedy) from None
 
     @property
     def address(self) -> str:
@@ -113,7 +122,7 @@ class SyncClient:
         """As ``Client.quote``."""
         return self.run(self.client.quote(model, pictures=pictures))
 
-    def upload(self, pictures: Picture | Iterable[Picture]) -> list[Cid]:
+    def upload(self, pictures: Picture | Cid | Iterable[Picture | Cid]) -> list[Cid]:
         """As ``Client.upload``."""
         return self.run(self.client.upload(pictures))
 

@@ -7,7 +7,6 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +14,7 @@ import aiohttp
 
 from oracle.content.cid import is_named
 from oracle.content.unixfs import MAX_BLOCK_BYTES, FileNode, cid_of, read_block
-from oracle.content.walk import Placed, Target, Write, check_size, put, walk
+from oracle.content.walk import Placed, check_size, put, walk
 from oracle.domain import Cid
 from oracle.errors import (
     ConfigurationError,
@@ -31,7 +30,7 @@ ANSWER_BYTES = 1024 * 1024  # of JSON that the API may answer
 ANSWER_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _LONGEST_TEXT = 300  # characters of the API's own words that an error repeats
-_BUSY = 429
+_WAIT = (429, 503)  # what may name a pause after which it is worth asking again
 _SHORTEST_PAUSE = 0.1  # seconds until the API is asked again that wants none
 _UPLOADS = 4  # at once; the API takes no more of one client
 _TOO_LARGE = 413
@@ -133,7 +132,7 @@ class HttpApi:
                 raise ApiUnavailable(f"{self.url} did not answer {path} within {timeout:g} s") from error
             if 200 <= status < 300:
                 return body
-            if status != _BUSY or pause is None or pause >= until - time.monotonic():
+            if status not in _WAIT or pause is None or pause >= until - time.monotonic():
                 raise _refusal(self.url, path, status, body)
             await asyncio.sleep(max(_SHORTEST_PAUSE, pause))
 
@@ -185,7 +184,7 @@ def _refusal(url: str, path: str, status: int, body: bytes) -> SibylError:
     said = problem if isinstance(problem, dict) else {}
     words = _plain(said.get("detail")) or _plain(said.get("title")) or f"HTTP {status}"
     remedy = _plain(said.get("remedy"))
-    if status == _BUSY or status >= 500:
+    if status == 429 or status >= 500:
         return ApiUnavailable(f"{url} cannot answer {path} now: {words}", remedy=remedy or "Try again later.")
     return ApiRefused(f"{url} refuses {path}: {words}", status=status, remedy=remedy)
 
@@ -195,7 +194,7 @@ def _plain(text: object) -> str:
 
 
 class HttpContentStore:
-    """``ports.ContentStore`` through Sibyl's API: pictures go in by ``POST /v1/images``, blocks come out one by one.
+    """Content through Sibyl's API, for a client: pictures go in by ``POST /v1/images``, blocks come out one by one.
 
     The API is not trusted with a byte: each block is hashed here, and a picture must come back under the CID that it
     has by our own count. ``api`` is closed with it.
@@ -212,7 +211,8 @@ class HttpContentStore:
         """
         try:
             async with asyncio.timeout(timeout):
-                root = await self._root(cid, limit, timeout)
+                root = await self._node(cid, timeout)
+                check_size(cid, root, limit)
                 if not root.children:
                     return root.payload
                 content = bytearray(root.size)
@@ -220,27 +220,16 @@ class HttpContentStore:
                 def write(offset: int, payload: bytes) -> None:
                     content[offset : offset + len(payload)] = payload
 
-                await self._assemble(cid, root, write, timeout)
+                async def place(child: Cid, size: int, offset: int) -> Placed:
+                    return put(cid, await self._node(child, timeout), size, offset, write)
+
+                write(0, root.payload)
+                await walk(cid, root, place, at_once=self._api.at_once)
                 return bytes(content)
         except TimeoutError as error:
-            raise self._undelivered(cid, timeout) from error
-
-    async def fetch_file(self, cid: Cid, path: Path, *, limit: int, timeout: float) -> int:
-        """Write the file's bytes to ``path``; see ``ports.ContentStore.fetch_file``.
-
-        In memory are a few blocks at most. Raises what ``fetch`` raises, and OSError.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                root = await self._root(cid, limit, timeout)
-                target = await asyncio.to_thread(Target, path)
-                try:
-                    await self._assemble(cid, root, target.write, timeout)
-                finally:
-                    target.close()
-                return root.size
-        except TimeoutError as error:
-            raise self._undelivered(cid, timeout) from error
+            raise ContentUnavailable(
+                f"{self._api.url} did not deliver {cid} within {timeout:g} s", remedy="Try again, or ask another API."
+            ) from error
 
     async def add(self, files: Sequence[bytes]) -> Sequence[Cid]:
         """Have the API pin pictures, several at once; see ``ports.ContentStore.add``.
@@ -262,11 +251,6 @@ class HttpContentStore:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def add_file(self, path: Path) -> Cid:
-        """The same for one picture on disk, which is read whole. Raises what ``add`` raises, and OSError."""
-        (cid,) = await self.add([await asyncio.to_thread(path.read_bytes)])
-        return cid
-
     async def close(self) -> None:
         """Break off what is under way, and take no more."""
         await self._api.close()
@@ -286,18 +270,6 @@ class HttpContentStore:
             raise ContentCorrupt(f"{self._api.url} names a picture {named} whose CID is {ours}")
         return ours
 
-    async def _root(self, cid: Cid, limit: int, timeout: float) -> FileNode:
-        root = await self._node(cid, timeout)
-        check_size(cid, root, limit)
-        return root
-
-    async def _assemble(self, cid: Cid, root: FileNode, write: Write, timeout: float) -> None:
-        async def place(child: Cid, size: int, offset: int) -> Placed:
-            return put(cid, await self._node(child, timeout), size, offset, write)
-
-        write(0, root.payload)
-        await walk(cid, root, place, at_once=self._api.at_once)
-
     async def _node(self, cid: Cid, timeout: float) -> FileNode:
         try:
             data = await self._api.read(
@@ -313,11 +285,6 @@ class HttpContentStore:
                 remedy="Do not trust what it serves; read the content from another API or an IPFS node.",
             )
         return read_block(cid, data)
-
-    def _undelivered(self, cid: Cid, timeout: float) -> ContentUnavailable:
-        return ContentUnavailable(
-            f"{self._api.url} did not deliver {cid} within {timeout:g} s", remedy="Try again, or ask another API."
-        )
 
 
 __all__ = ["ApiRefused", "ApiUnavailable", "HttpApi", "HttpContentStore"]

@@ -187,6 +187,8 @@ def _set(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         _set("segments.0.area", 401),
         _set("segments.0.score", 1.01),
         _set("segments.0.label", "a\x1bb"),
+        _set("segments.0.bbox", [10**400, 0.5, 1.5, 1]),
+        _set("segments.0.bbox", [0, 0, 10**400, 0.5]),
         _set("segments.0.segmentation", "0"),
         _set("segments.0.segmentation.size", [SIDE, 41]),
         _set("segments.0.segmentation.counts", "zz"),
