@@ -1,26 +1,26 @@
 """Pays for requests of the API's users, from a balance that the gateway's account prepaid at the coordinator.
 
-An amount is counted before its transaction is sent. What cannot be told at once (a kill, an endpoint's bad moment) is
-looked for on the chain when the same idempotency key comes again: it is found there, or its deadline has passed.
+An amount is counted before its transaction is signed, and the transaction is written down before it is sent. What
+cannot be told at once (a kill, an endpoint's bad moment) is told by what was written down, when the same idempotency
+key comes again or ``tidy`` comes by: one of those transactions is mined, or none ever will be.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 from oracle.api.ports import Holder, Paid, WishBox
 from oracle.chain.account import AccountSender, TooDear
 from oracle.chain.calls import CallReverted, RevertedInBlock
 from oracle.chain.coordinator import CoordinatorReader
-from oracle.domain import ChainEvent, Cid, RequestSeen
+from oracle.chain.transactions import NotMined, Save, Signed
+from oracle.domain import Cid, OnChainStatus
 from oracle.errors import (
     BalanceTooLow,
     ChainError,
     KeyNeeded,
     ModelNotSold,
-    RpcRangeRefused,
     RpcUnavailable,
     StillAsking,
     StoreError,
@@ -34,7 +34,12 @@ GAS = 100_000
 
 Else models that cost nothing could be asked until nothing is left for gas.
 """
-DEADLINE = 600  # seconds for an answer; what is not answered by then can be refunded to the gateway
+REFUND_GAS = 60_000
+"""Gas of a refund, generously."""
+DEADLINE = 600  # seconds for an answer; what is not answered by then is refunded to the gateway
+MARGIN = 60  # seconds after the deadline by which every node behind one endpoint has seen it pass
+PATIENCE = 60.0  # seconds in which a request should be mined; it is followed beyond them, but nobody waits for it
+AT_ONCE = 50  # spendings that are looked after in one go
 CLOSE_SECONDS = 30.0  # for what is on its way when the gateway closes
 
 _NOT_SOLD = ("UnknownModel(", "ModelInactive(", "CallbackNotSold(")
@@ -57,11 +62,13 @@ class Gateway:
         open_limit: int | None,
         total_limit: int,
         deadline: int = DEADLINE,
+        patience: float = PATIENCE,
     ) -> None:
         self._reader, self._sender, self._store, self._wishes = reader, sender, store, wishes
-        self._open_limit, self._total_limit, self._deadline = open_limit, total_limit, deadline
-        self._running: dict[int, asyncio.Task[Paid]] = {}
-        self._on_their_way: dict[int, int] = {}  # spending -> wei that the balance may not show yet
+        self._open_limit, self._total_limit = open_limit, total_limit
+        self._deadline, self._patience = deadline, patience
+        self._running: dict[int, asyncio.Task[Paid | None]] = {}
+        self._lock = asyncio.Lock()  # between a look at the balance or the books and what follows from it
 
     @property
     def address(self) -> str:
@@ -95,6 +102,13 @@ class Gateway:
         await self._store.check(holder.name, cost, holder_limit=holder.limit, total_limit=self._total_limit)
         return price
 
+    async def begun(self, holder: Holder, model_id: int, image_cid: Cid, idempotency: str) -> Paid | None:
+        """The request that this idempotency key gave already, or None. Raises what ``ask`` raises."""
+        async with self._lock:
+            known = await self._store.begun(mark(holder.scope, idempotency), model_id, image_cid)
+            task = None if known is None else self._task(known, fresh=False)
+        return None if task is None else await self._result(task)
+
     async def ask(
         self, holder: Holder, model_id: int, image_cid: Cid, *, provider: str = "", idempotency: str | None = None
     ) -> Paid:
@@ -103,29 +117,44 @@ class Gateway:
         A caller that is cancelled changes nothing for the request. Raises ModelNotSold, BalanceTooLow, DayLimitReached,
         AskedOtherwise, StillAsking, WishTaken, StoreError, and ChainError's other leaves.
         """
-        marked = None if idempotency is None else mark(holder.scope, idempotency)
-        if marked is not None:
-            known = await self._store.begun(marked, model_id, image_cid)
-            if known is not None and (paid := await self._again(known)) is not None:
-                return paid
+        if (
+            idempotency is not None
+            and (known := await self.begun(holder, model_id, image_cid, idempotency)) is not None
+        ):
+            return known
         price = await self._price(model_id)
-        await self._check_balance(price)
         if provider:
             await self._wishes.leave(self.address, image_cid, provider)
         head = await self._reader.head()
         deadline = int(max(time.time(), head.timestamp)) + await self._seconds()
-        question = Question(holder.name, price, model_id, image_cid, deadline, head.number, marked, await self._fee())
-        spending, fresh = await self._store.reserve(question, holder_limit=holder.limit, total_limit=self._total_limit)
-        if not fresh:
-            paid = await self._again(spending)
-            if paid is None:
-                raise _still_asking()
-            return paid
-        self._on_their_way[spending.id] = price
-        task = asyncio.create_task(self._send(spending), name=f"ask {spending.id}")
-        self._running[spending.id] = task
-        task.add_done_callback(lambda done: self._ended(spending.id, done))
-        return await asyncio.shield(task)
+        marked = None if idempotency is None else mark(holder.scope, idempotency)
+        question = Question(holder.name, price, model_id, image_cid, deadline, marked, await self._fee())
+        async with self._lock:
+            await self._check_balance(price)
+            limits = {"holder_limit": holder.limit, "total_limit": self._total_limit}
+            spending, fresh = await self._store.reserve(question, **limits)
+            task = self._task(spending, fresh=fresh)
+        paid = await self._result(task)
+        if paid is None:
+            raise _still_asking()
+        return paid
+
+    async def tidy(self) -> None:
+        """Look after what is open: follow what may be on its way, have refunded what was not answered in time.
+
+        A bounded number of spendings, each of which comes up again by itself. Raises StoreError.
+        """
+        async with self._lock:
+            due = await self._store.due(AT_ONCE)
+            for spending in due:
+                if spending.state is SpendingState.RESERVED:
+                    self._task(spending, fresh=False)
+        for spending in due:
+            try:
+                if spending.request_id is not None:
+                    await self._refund(spending.id, spending.request_id)
+            except ChainError as error:
+                _log.info("the refund of spending %d waits: %s", spending.id, error)
 
     async def paid(self, request_id: bytes) -> Paid | None:
         """A request that it paid for, or None."""
@@ -136,16 +165,30 @@ class Gateway:
         return Paid(request_id, spending.transaction_hash, asked.amount, asked.model_id, asked.image_cid)
 
     async def close(self) -> None:
-        """Wait for what is on its way, within bounds; what is then not known yet counts as spent."""
+        """Wait for what is on its way, within bounds; what is then not known yet is followed by the next gateway."""
         if self._running:
             await asyncio.wait(list(self._running.values()), timeout=CLOSE_SECONDS)
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    def _ended(self, spending: int, task: asyncio.Task[Paid]) -> None:
+    def _task(self, spending: Spending, *, fresh: bool) -> asyncio.Task[Paid | None]:
+        """What is done for a spending; one task for all who wait for it."""
+        running = self._running.get(spending.id)
+        if running is None:
+            running = asyncio.create_task(self._pay(spending, fresh=fresh), name=f"ask {spending.id}")
+            self._running[spending.id] = running
+            running.add_done_callback(lambda done: self._ended(spending.id, done))
+        return running
+
+    async def _result(self, task: asyncio.Task[Paid | None]) -> Paid | None:
+        await asyncio.wait({task}, timeout=self._patience)
+        if not task.done():
+            raise _still_asking()
+        return task.result()
+
+    def _ended(self, spending: int, task: asyncio.Task[Paid | None]) -> None:
         self._running.pop(spending, None)
-        self._on_their_way.pop(spending, None)
         if not self._running:
             self._sender.sent.clear()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -177,45 +220,84 @@ class Gateway:
         return price
 
     async def _check_balance(self, price: int) -> None:
+        # In this order: what is mined between the two is then counted twice rather than not at all.
+        on_their_way = await self._store.on_their_way()
         balance = await self._reader.balance_of(None, self.address)
-        if balance - sum(self._on_their_way.values()) < price:
+        if balance - on_their_way < price:
             raise BalanceTooLow("the gateway's balance at the coordinator does not cover this", remedy=_TELL)
 
-    async def _send(self, spending: Spending) -> Paid:
-        asked = spending.question
-        before = len(self._sender.sent)
+    def _save(self, spending: int) -> Save:
+        async def save(signed: Signed) -> None:
+            await self._store.signed(spending, signed.transaction_hash, signed.nonce, signed.raw)
+
+        return save
+
+    async def _pay(self, spending: Spending, *, fresh: bool) -> Paid | None:
+        """Send a fresh spending's request, or follow what was sent of it.
+
+        None when it is certain that nothing was paid, nor will be. Raises StillAsking.
+        """
+        asked, address, save = spending.question, self._reader.address, self._save(spending.id)
+        if spending.request_id and spending.transaction_hash:
+            return Paid(spending.request_id, spending.transaction_hash, asked.amount, asked.model_id, asked.image_cid)
+        if spending.state is not SpendingState.RESERVED:
+            raise _still_asking()
+        raws = () if fresh else await self._store.transactions(spending.id)
+        if not fresh and not raws:
+            await self._store.release(spending.id)
+            return None
+        # The coordinator takes no request whose deadline has passed.
+        late = not fresh and (await self._reader.head()).timestamp > asked.deadline + MARGIN
         try:
-            (found,) = await self._sender.request_many(
-                self._reader.address,
-                asked.model_id,
-                [asked.image_cid],
-                asked.deadline,
-                max_price=asked.amount,
-                from_balance=True,
-            )
+            if raws:
+                (found,) = await self._sender.follow_many(address, raws, save=save, revive=not late)
+            else:
+                model, images, price = asked.model_id, [asked.image_cid], asked.amount
+                (found,) = await self._sender.request_many(
+                    address, model, images, asked.deadline, max_price=price, from_balance=True, save=save
+                )
         except RevertedInBlock as error:
             # Whoever publishes a model can make it so; were the fee not counted, it could be spent without a limit.
             await self._store.burnt(spending.id)
             raise self._translated(error) from error
         except ChainError as error:
-            # The simulation or the node said no, or nothing had gone out yet: nothing was paid.
-            if isinstance(error, CallReverted | TransactionRefused | TooDear) or len(self._sender.sent) == before:
+            if late and isinstance(error, NotMined):
+                await self._store.release(spending.id)
+                return None
+            # The simulation or the node said no, or nothing had been signed yet: nothing was paid.
+            refused = isinstance(error, CallReverted | TransactionRefused | TooDear)
+            if refused or not await self._store.transactions(spending.id):
                 await self._store.release(spending.id)
                 raise self._translated(error) from error
-            raise StillAsking(
-                "the transaction was sent, and the chain has not said yet what became of it",
-                remedy="Send the same request with the same Idempotency-Key again in a while; it is not paid twice.",
-            ) from error
-        return await self._noted(spending, found.request_id, found.transaction_hash)
-
-    async def _noted(self, spending: Spending, request_id: bytes, transaction_hash: bytes) -> Paid:
+            raise _still_asking() from error
         try:
-            await self._store.asked(spending.id, request_id, transaction_hash)
+            await self._store.asked(spending.id, found.request_id, found.transaction_hash, asked.deadline + MARGIN)
         except StoreError as error:
             # It was counted before, and the chain knows it: the one who asked shall hear of it all the same.
             _log.error("spending %d could not be closed: %s", spending.id, error)
-        asked = spending.question
-        return Paid(request_id, transaction_hash, asked.amount, asked.model_id, asked.image_cid)
+        return Paid(found.request_id, found.transaction_hash, asked.amount, asked.model_id, asked.image_cid)
+
+    async def _refund(self, spending: int, request_id: bytes) -> None:
+        """Have the money of a request that was not answered in time come back, where that is worth its fee."""
+        known = await self._reader.request_of(request_id)
+        if known.status is OnChainStatus.UNKNOWN:
+            return  # a reorganisation took it away for now
+        unanswered = known.status is OnChainStatus.PENDING
+        raws = await self._store.transactions(spending)
+        try:
+            if raws:
+                await self._sender.follow(raws, save=self._save(spending), revive=unanswered)
+            elif unanswered:
+                head = await self._reader.head()
+                if head.timestamp <= known.deadline or known.payment <= REFUND_GAS * await self._sender.gas_price():
+                    return
+                await self._sender.refund(self._reader.address, request_id, save=self._save(spending))
+        except (RevertedInBlock, NotMined) as error:
+            if unanswered:
+                if not isinstance(error, NotMined) or error.taken:
+                    await self._store.refund_failed(spending)
+                raise
+        await self._store.closed(spending)
 
     def _translated(self, error: ChainError) -> Exception:
         if isinstance(error, CallReverted):
@@ -231,52 +313,10 @@ class Gateway:
             return ModelNotSold("the model's price has just risen", remedy="Ask for a quote, and try again.")
         return error
 
-    async def _again(self, spending: Spending) -> Paid | None:
-        """What became of a spending that was begun before; None when it is certain that nothing did.
-
-        Raises StillAsking.
-        """
-        running = self._running.get(spending.id)
-        if running is not None:
-            return await asyncio.shield(running)
-        asked = spending.question
-        if spending.state is SpendingState.ASKED and spending.request_id and spending.transaction_hash:
-            return Paid(spending.request_id, spending.transaction_hash, asked.amount, asked.model_id, asked.image_cid)
-        head = await self._reader.head()
-        found = [
-            event
-            for event in await self._events(asked.block, head.number)
-            if isinstance(event, RequestSeen)
-            and event.request.requester == self.address
-            and (event.request.model_id, event.request.image_cid, event.request.deadline)
-            == (asked.model_id, asked.image_cid, asked.deadline)
-        ]
-        taken = await self._store.known([event.request.request_id for event in found])
-        for event in found:
-            if event.request.request_id not in taken:
-                return await self._noted(spending, event.request.request_id, event.position.transaction_hash)
-        if head.timestamp > asked.deadline:
-            # The coordinator takes no request whose deadline has passed.
-            await self._store.release(spending.id)
-            return None
-        raise _still_asking()
-
-    async def _events(self, first: int, last: int) -> Sequence[ChainEvent]:
-        """Logs in [first, last], in halves where the endpoint refuses the whole."""
-        if first > last:
-            return []
-        try:
-            return await self._reader.events(first, last)
-        except RpcRangeRefused:
-            if first == last:
-                raise
-            middle = (first + last) // 2
-            return [*await self._events(first, middle), *await self._events(middle + 1, last)]
-
 
 def _still_asking() -> StillAsking:
     return StillAsking(
-        "this request was begun before, and the chain does not show it yet",
+        "the request was begun, and the chain has not said yet what became of it",
         remedy="Send it with the same Idempotency-Key again in a while; it is not paid twice.",
     )
 

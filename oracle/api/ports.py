@@ -189,6 +189,9 @@ class Payer(Protocol):
         Raises ModelNotSold, BalanceTooLow, DayLimitReached, AskedOtherwise, StillAsking, WishTaken, ChainError.
         """
 
+    async def begun(self, holder: Holder, model_id: int, image_cid: Cid, idempotency: str) -> Paid | None:
+        """The request that this idempotency key gave already, or None. Raises what ``ask`` raises."""
+
     async def paid(self, request_id: bytes) -> Paid | None:
         """A request that it paid for, or None."""
 

@@ -1,7 +1,8 @@
 """The gateway's books: API keys, of which only hashes are kept, and what was spent for whom.
 
-A spending is written down before anything is sent, and counts from then on. So whatever is killed and whenever, money
-may be counted that was not spent; none is spent that was not counted, and none twice for one idempotency key.
+A spending is written down before anything is sent, and counts from then on; and so is each transaction. So whatever is
+killed and whenever, money may be counted that was not spent; none is spent that was not counted, and none twice for one
+idempotency key. What is older than ``RETENTION`` is forgotten.
 """
 
 from __future__ import annotations
@@ -12,110 +13,40 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 from eth_utils.currency import from_wei
-from sqlalchemy import Column, Connection, Float, Integer, MetaData, Table, Text, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, delete, insert, literal_column, or_, select, update
 
 from oracle.domain import Cid
 from oracle.errors import AskedOtherwise, DayLimitReached, StoreError
 from oracle.store.database import Database
-from oracle.store.migrations import Step
-from oracle.store.tables import CidText, Hex, Valued, Wei
+from oracle.store.gateway_tables import STEPS, SpendingState, binding, transactions
+from oracle.store.gateway_tables import keys as _keys
+from oracle.store.gateway_tables import spendings as _spendings
 
 T = TypeVar("T")
 
 DAY = 86_400.0
 """Seconds over which a limit counts; it slides."""
 
+RETENTION = 30 * DAY
+"""Seconds after which a spending is forgotten, and its idempotency key with it."""
+PAUSE = 60.0
+"""Seconds between two looks at a spending that is open, at least."""
+
 PREFIX = "sibyl_"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MOST_TOKEN = 200  # characters of a key that are looked at
+_MOST_FORGOTTEN = 100  # spendings that one call removes
+_MOST_LOOKED_AT = 1_000  # spendings that are looked through for when a limit has room again
 
-_FIRST: Step = (
-    """
-CREATE TABLE keys (
-    -- API keys. hash is the SHA-256 of the key itself, which is nowhere. per_day is wei in decimal.
-    name TEXT NOT NULL PRIMARY KEY,
-    hash TEXT NOT NULL UNIQUE,
-    per_day TEXT NOT NULL,
-    created_at REAL NOT NULL,
-    revoked_at REAL
-)
-""",
-    """
-CREATE TABLE spendings (
-    -- What the gateway pays for. Legal moves of state:
-    --   reserved -> asked      the request is on-chain
-    --   reserved -> released   nothing was sent, for certain
-    -- A row that stays reserved counts as spent: its transaction may have been sent.
-    id INTEGER PRIMARY KEY,
-    -- Name of the key; empty for those without one.
-    holder TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('reserved', 'asked', 'released')),
-    -- Wei in decimal: what the request costs, and what is set aside for the network's fee. Both count.
-    amount TEXT NOT NULL,
-    fee TEXT NOT NULL,
-    at REAL NOT NULL,
-    -- What is asked; deadline is Unix seconds. Nothing older than block can be the request.
-    model_id INTEGER NOT NULL,
-    image_cid TEXT NOT NULL,
-    deadline INTEGER NOT NULL,
-    block INTEGER NOT NULL,
-    -- SHA-256 of whose idempotency key it is and of the key.
-    idempotency TEXT UNIQUE,
-    request_id TEXT UNIQUE,
-    transaction_hash TEXT,
-    CHECK ((state = 'asked') = (request_id IS NOT NULL))
-)
-""",
-    "CREATE INDEX spendings_by_time ON spendings (at)",
-)
-STEPS: Sequence[Step] = (_FIRST,)
-
-
-class SpendingState(StrEnum):
-    """How far a spending got."""
-
-    RESERVED = "reserved"
-    ASKED = "asked"
-    RELEASED = "released"
-
-
-metadata = MetaData()
-
-_keys = Table(
-    "keys",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("hash", Hex, nullable=False),
-    Column("per_day", Wei, nullable=False),
-    Column("created_at", Float, nullable=False),
-    Column("revoked_at", Float),
-)
-
-_spendings = Table(
-    "spendings",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("holder", Text, nullable=False),
-    Column("state", Valued(SpendingState), nullable=False),
-    Column("amount", Wei, nullable=False),
-    Column("fee", Wei, nullable=False),
-    Column("at", Float, nullable=False),
-    Column("model_id", Integer, nullable=False),
-    Column("image_cid", CidText, nullable=False),
-    Column("deadline", Integer, nullable=False),
-    Column("block", Integer, nullable=False),
-    Column("idempotency", Hex),
-    Column("request_id", Hex),
-    Column("transaction_hash", Hex),
-)
+_HERE = _spendings.c.deployment == select(binding.c.deployment).scalar_subquery()
+_RESERVED = _spendings.c.state == SpendingState.RESERVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +63,7 @@ class ApiKey:
 @dataclass(frozen=True, slots=True)
 class Question:
     """What somebody wants the gateway to ask: ``amount`` in wei, and ``fee`` set aside for the network; ``deadline`` in
-    Unix seconds, ``block`` the head now.
+    Unix seconds.
 
     ``holder`` is the key's name, empty for those without one; ``idempotency`` from ``mark``, or None.
     """
@@ -142,7 +73,6 @@ class Question:
     model_id: int
     image_cid: Cid
     deadline: int
-    block: int
     idempotency: bytes | None = None
     fee: int = 0
 
@@ -182,6 +112,19 @@ class SqliteGatewayStore:
             raise
         self._closed = False
 
+    async def bind(self, chain_id: int, coordinator: str, genesis: bytes) -> None:
+        """Have the books speak of this deployment: what was spent at others neither counts nor is found.
+
+        They speak of one at a time. What was spent before they spoke of any is taken for this one's.
+        """
+        values = {"deployment": f"{chain_id} {coordinator.lower()} 0x{genesis.hex()}"}
+
+        def work(connection: Connection) -> None:
+            connection.execute(update(_spendings).where(_spendings.c.deployment == "").values(values))
+            connection.execute(update(binding).values(values))
+
+        await self._run(work)
+
     async def add_key(self, name: str, per_day: int) -> str:
         """Make a key that may spend ``per_day`` wei in 24 hours. The key; it is not to be had again.
 
@@ -205,7 +148,7 @@ class SqliteGatewayStore:
         since = self._now() - DAY
 
         def work(connection: Connection) -> list[ApiKey]:
-            spent = _by_holder(_counted(connection, since))
+            spent = _spent(connection, since)
             rows = connection.execute(select(_keys).order_by(_keys.c.created_at, _keys.c.name))
             return [_key(row, spent.get(row.name, 0)) for row in rows]
 
@@ -253,16 +196,18 @@ class SqliteGatewayStore:
                 if known is not None:
                     return known, False
             _check_limits(connection, question.holder, question.amount + question.fee, holder_limit, total_limit, now)
+            _forget(connection, now - RETENTION)
             values: dict[str, Any] = {
+                "deployment": connection.execute(select(binding.c.deployment)).scalar_one(),
                 "holder": question.holder,
                 "state": SpendingState.RESERVED,
                 "amount": question.amount,
                 "fee": question.fee,
                 "at": now,
+                "due": now + PAUSE,
                 "model_id": question.model_id,
                 "image_cid": question.image_cid,
                 "deadline": question.deadline,
-                "block": question.block,
                 "idempotency": question.idempotency,
             }
             (number,) = connection.execute(insert(_spendings).values(values)).inserted_primary_key or (0,)
@@ -275,26 +220,65 @@ class SqliteGatewayStore:
         now = self._now()
         await self._run(lambda connection: _check_limits(connection, holder, amount, holder_limit, total_limit, now))
 
-    async def asked(self, spending: int, request_id: bytes, transaction_hash: bytes) -> None:
-        """The request of a spending is on-chain."""
-        values = {"state": SpendingState.ASKED, "request_id": request_id, "transaction_hash": transaction_hash}
-        await self._settle(spending, values)
+    async def on_their_way(self) -> int:
+        """Wei of requests that are counted and may not be on-chain yet."""
+        return await self._run(lambda connection: _sum(connection, "amount", (_HERE, _RESERVED)))
+
+    async def signed(self, spending: int, transaction_hash: bytes, nonce: int, raw: bytes) -> None:
+        """Write down a transaction before it goes out. Raises StoreError when the spending has ended."""
+        values = {"spending": spending, "hash": transaction_hash, "nonce": nonce, "raw": raw}
+
+        def work(connection: Connection) -> None:
+            wanted = (
+                _spendings.c.id == spending,
+                _spendings.c.state.in_((SpendingState.RESERVED, SpendingState.ASKED)),
+            )
+            if connection.execute(select(_spendings.c.id).where(*wanted)).first() is None:
+                raise StoreError(f"spending {spending} has ended; nothing more is sent for it")
+            connection.execute(insert(transactions).values(values))
+
+        await self._run(work)
+
+    async def transactions(self, spending: int) -> Sequence[bytes]:
+        """What was signed for a spending that is open, the oldest first, as it goes out."""
+        found = select(transactions.c.raw).where(transactions.c.spending == spending).order_by(transactions.c.id)
+        return await self._run(lambda connection: list(connection.execute(found).scalars()))
+
+    async def asked(self, spending: int, request_id: bytes, transaction_hash: bytes, due: float) -> None:
+        """The request of a spending is on-chain; it is looked after again at ``due``, in Unix seconds."""
+        values = {"request_id": request_id, "transaction_hash": transaction_hash, "due": due}
+        await self._settle(spending, SpendingState.RESERVED, {"state": SpendingState.ASKED} | values)
 
     async def release(self, spending: int) -> None:
-        """Nothing was sent for a spending: it counts no more, and its idempotency key is free."""
-        await self._settle(spending, {"state": SpendingState.RELEASED, "idempotency": None})
+        """Nothing was paid for a spending, nor will be: it counts no more, and its idempotency key is free."""
+        values = {"state": SpendingState.RELEASED, "idempotency": None}
+        await self._settle(spending, SpendingState.RESERVED, values)
 
     async def burnt(self, spending: int) -> None:
         """Nothing but the network's fee was spent for it, which goes on counting; its idempotency key is free."""
-        await self._settle(spending, {"amount": 0, "idempotency": None})
+        values = {"state": SpendingState.BURNT, "amount": 0, "idempotency": None}
+        await self._settle(spending, SpendingState.RESERVED, values)
 
-    async def known(self, request_ids: Iterable[bytes]) -> frozenset[bytes]:
-        """Which of these requests belong to a spending."""
-        wanted = list(request_ids)
+    async def closed(self, spending: int) -> None:
+        """The request of a spending has ended: answered, or its money came back."""
+        await self._settle(spending, SpendingState.ASKED, {"state": SpendingState.CLOSED})
 
-        def work(connection: Connection) -> frozenset[bytes]:
-            rows = connection.execute(select(_spendings.c.request_id).where(_spendings.c.request_id.in_(wanted)))
-            return frozenset(rows.scalars())
+    async def refund_failed(self, spending: int) -> None:
+        """The transaction that should refund it did not, nor will: another may be sent."""
+        await self._settle(spending, SpendingState.ASKED, {"state": SpendingState.ASKED})
+
+    async def due(self, limit: int) -> Sequence[Spending]:
+        """Open spendings to be looked after now; each comes up again by itself, the older the rarer."""
+        now = self._now()
+
+        def work(connection: Connection) -> list[Spending]:
+            is_open = _spendings.c.state.in_((SpendingState.RESERVED, SpendingState.ASKED))
+            wanted = select(_spendings).where(_HERE, is_open, _spendings.c.due <= now)
+            rows = connection.execute(wanted.order_by(_spendings.c.due).limit(limit)).all()
+            for row in rows:
+                again = now + max(PAUSE, now - row.at)
+                connection.execute(update(_spendings).where(_spendings.c.id == row.id).values(due=again))
+            return [_spending(row) for row in rows]
 
         return await self._run(work)
 
@@ -302,7 +286,9 @@ class SqliteGatewayStore:
         """The spending that a request belongs to."""
 
         def work(connection: Connection) -> Spending | None:
-            row = connection.execute(select(_spendings).where(_spendings.c.request_id == request_id)).one_or_none()
+            row = connection.execute(
+                select(_spendings).where(_HERE, _spendings.c.request_id == request_id)
+            ).one_or_none()
             return None if row is None else _spending(row)
 
         return await self._run(work)
@@ -315,10 +301,13 @@ class SqliteGatewayStore:
             self._thread.shutdown(wait=False)
             await asyncio.shield(asyncio.wrap_future(closed))
 
-    async def _settle(self, spending: int, values: dict[str, Any]) -> None:
+    async def _settle(self, spending: int, state: SpendingState, values: dict[str, Any]) -> None:
+        """Move it on if it is in that state. What was signed for it has then been mined, or never will be."""
+
         def work(connection: Connection) -> None:
-            reserved = (_spendings.c.id == spending, _spendings.c.state == SpendingState.RESERVED)
-            connection.execute(update(_spendings).where(*reserved).values(values))
+            wanted = (_spendings.c.id == spending, _spendings.c.state == state)
+            if connection.execute(update(_spendings).where(*wanted).values(values)).rowcount:
+                connection.execute(delete(transactions).where(transactions.c.spending == spending))
 
         await self._run(work)
 
@@ -337,49 +326,72 @@ def _key(row: Any, spent: int) -> ApiKey:
     return ApiKey(row.name, row.per_day, row.created_at, row.revoked_at, spent)
 
 
-def _counted(connection: Connection, since: float) -> list[tuple[float, str, int]]:
-    """Time, holder and amount of what counts, the oldest first."""
-    columns = (_spendings.c.at, _spendings.c.holder, _spendings.c.amount, _spendings.c.fee)
-    counts = (_spendings.c.at > since, _spendings.c.state != SpendingState.RELEASED)
-    rows = connection.execute(select(*columns).where(*counts).order_by(_spendings.c.at, _spendings.c.id))
-    return [(row.at, row.holder, row.amount + row.fee) for row in rows]
+def _counting(since: float) -> tuple[ColumnElement[bool], ...]:
+    return _HERE, _spendings.c.at > since, _spendings.c.state != SpendingState.RELEASED
 
 
-def _by_holder(counted: Iterable[tuple[float, str, int]]) -> dict[str, int]:
-    spent: dict[str, int] = {}
-    for _, holder, amount in counted:
-        spent[holder] = spent.get(holder, 0) + amount
-    return spent
+def _exact(column: str) -> tuple[ColumnElement[int], ColumnElement[int]]:
+    """A column of wei summed in two halves, whole gwei and the rest: wei do not fit SQLite's 64-bit integers."""
+    gwei, rest = f"substr({column}, 1, max(length({column}) - 9, 0))", f"substr({column}, -9)"
+    return (
+        literal_column(f"coalesce(sum(CAST({gwei} AS INTEGER)), 0)", Integer),
+        literal_column(f"coalesce(sum(CAST({rest} AS INTEGER)), 0)", Integer),
+    )
+
+
+def _sum(connection: Connection, column: str, wanted: Sequence[ColumnElement[bool]]) -> int:
+    gwei, rest = connection.execute(select(*_exact(column)).select_from(_spendings).where(*wanted)).one()
+    return int(gwei * 10**9 + rest)
+
+
+def _spent(connection: Connection, since: float) -> dict[str, int]:
+    """What counts, by holder."""
+    sums = select(_spendings.c.holder, *_exact("amount"), *_exact("fee"))
+    rows = connection.execute(sums.where(*_counting(since)).group_by(_spendings.c.holder))
+    return {holder: (a + b) * 10**9 + c + d for holder, a, c, b, d in rows}
 
 
 def _check_limits(
     connection: Connection, holder: str, amount: int, holder_limit: int, total_limit: int, now: float
 ) -> None:
-    counted = _counted(connection, now - DAY)
-    own = [(at, spent) for at, whose, spent in counted if whose == holder]
-    _check(own, amount, holder_limit, "this key" if holder else "users without a key", now)
-    _check([(at, spent) for at, _, spent in counted], amount, total_limit, "all users together", now)
+    spent = _spent(connection, now - DAY)
+    whose = "this key" if holder else "users without a key"
+    own = (*_counting(now - DAY), _spendings.c.holder == holder)
+    for name, used, limit, wanted in (
+        (whose, spent.get(holder, 0), holder_limit, own),
+        ("all users together", sum(spent.values()), total_limit, _counting(now - DAY)),
+    ):
+        if used + amount <= limit:
+            continue
+        over = used + amount - limit
+        wait = _wait(connection, over, wanted, now) if amount <= limit else DAY
+        raise DayLimitReached(
+            f"{name} may spend {from_wei(limit, 'ether'):f} ETH in 24 hours",
+            retry_after=max(1, math.ceil(wait)),
+            remedy="Wait as long as Retry-After says, pay with a wallet of your own, or ask the operator for more.",
+        )
 
 
-def _check(counted: Sequence[tuple[float, int]], amount: int, limit: int, whose: str, now: float) -> None:
-    left = limit - sum(spent for _, spent in counted)
-    if amount <= left:
-        return
-    wait = DAY
-    for at, spent in counted if amount <= limit else ():
-        left += spent
-        if amount <= left:
-            wait = at + DAY - now
+def _wait(connection: Connection, over: int, wanted: Sequence[ColumnElement[bool]], now: float) -> float:
+    """Seconds until so much of what counts is a day old; fewer where that is many spendings."""
+    at = now
+    columns = select(_spendings.c.at, _spendings.c.amount, _spendings.c.fee).where(*wanted)
+    for row in connection.execute(columns.order_by(_spendings.c.at).limit(_MOST_LOOKED_AT)):
+        at, over = row.at, over - row.amount - row.fee
+        if over <= 0:
             break
-    raise DayLimitReached(
-        f"{whose} may spend {from_wei(limit, 'ether'):f} ETH in 24 hours",
-        retry_after=max(1, math.ceil(wait)),
-        remedy="Wait as long as Retry-After says, pay with a wallet of your own, or ask the operator for more.",
-    )
+    return at + DAY - now
+
+
+def _forget(connection: Connection, before: float) -> None:
+    """Remove some of what is that old: nothing of this deployment that may still be on its way."""
+    gone = select(_spendings.c.id).where(_spendings.c.at < before, or_(~_RESERVED, ~_HERE))
+    wanted = gone.order_by(_spendings.c.at).limit(_MOST_FORGOTTEN)
+    connection.execute(delete(_spendings).where(_spendings.c.id.in_(wanted)))
 
 
 def _begun(connection: Connection, idempotency: bytes, model_id: int, image_cid: Cid) -> Spending | None:
-    row = connection.execute(select(_spendings).where(_spendings.c.idempotency == idempotency)).one_or_none()
+    row = connection.execute(select(_spendings).where(_HERE, _spendings.c.idempotency == idempotency)).one_or_none()
     if row is None:
         return None
     if (row.model_id, row.image_cid) != (model_id, image_cid):
@@ -391,10 +403,8 @@ def _begun(connection: Connection, idempotency: bytes, model_id: int, image_cid:
 
 
 def _spending(row: Any) -> Spending:
-    question = Question(
-        row.holder, row.amount, row.model_id, row.image_cid, row.deadline, row.block, row.idempotency, row.fee
-    )
+    question = Question(row.holder, row.amount, row.model_id, row.image_cid, row.deadline, row.idempotency, row.fee)
     return Spending(row.id, row.state, question, row.at, row.request_id, row.transaction_hash)
 
 
-__all__ = ["DAY", "ApiKey", "Question", "Spending", "SpendingState", "SqliteGatewayStore", "mark"]
+__all__ = ["DAY", "PAUSE", "RETENTION", "ApiKey", "Question", "Spending", "SpendingState", "SqliteGatewayStore", "mark"]

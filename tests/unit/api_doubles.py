@@ -97,6 +97,7 @@ class ScriptedPayer:
         self.problems: dict[str, Exception] = {}
         self.asked: list[tuple[Holder, int, Cid, str, str | None]] = []
         self.known: dict[bytes, Paid] = {}
+        self.by_key: dict[tuple[str, str], Paid] = {}
 
     async def holder(self, token: str | None, client: str) -> Holder:
         if token is None and self.open:
@@ -117,7 +118,13 @@ class ScriptedPayer:
         self.asked.append((holder, model_id, image_cid, provider, idempotency))
         number = hashlib.sha256(image_cid.value + bytes([len(self.asked)])).digest()
         self.known[number] = Paid(number, b"\x22" * 32, PRICE, model_id, image_cid)
+        if idempotency is not None:
+            self.by_key[holder.scope, idempotency] = self.known[number]
         return self.known[number]
+
+    async def begun(self, holder: Holder, model_id: int, image_cid: Cid, idempotency: str) -> Paid | None:
+        self._fail("begun")
+        return self.by_key.get((holder.scope, idempotency))
 
     async def paid(self, request_id: bytes) -> Paid | None:
         return self.known.get(request_id)

@@ -237,6 +237,27 @@ async def test_given_a_pinned_picture_when_asked_about_then_it_is_looked_at_paid
     assert (number, image, wanted, once) == (1, cid_of(PICTURE), "oak-3", "k-1")
 
 
+async def test_given_a_request_that_was_paid_when_its_key_comes_again_then_nothing_is_fetched_or_looked_at(
+    here: Api,
+) -> None:
+    here.files.held[cid_of(PICTURE)] = PICTURE
+    here.reads.seen = [provider("oak-3")]
+    body = {"model": 1, "image_cid": cid_of(PICTURE).text, "provider": "oak-3"}
+    once = {"Idempotency-Key": "k-1"}
+    first = await here.client.post("/v1/requests", json=body, headers=once)
+    here.files.held.clear()
+    here.reads.seen = []
+    here.log.events.clear()
+    here.payer.problems["affordable"] = BalanceTooLow("empty", remedy="Tell.")
+    again = await here.client.post("/v1/requests", json=body, headers=once)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert here.log.events == []
+    fresh = await here.client.post("/v1/requests", json=body | {"provider": None}, headers={"Idempotency-Key": "k-2"})
+    assert fresh.status_code == 402  # before anything is fetched for nothing
+    here.payer.problems["begun"] = StillAsking("unknown yet", remedy="Again.")
+    assert (await here.client.post("/v1/requests", json=body, headers=once)).status_code == 409
+
+
 async def test_given_a_cid_of_no_picture_or_of_nothing_when_asked_about_then_nothing_is_paid(here: Api) -> None:
     here.files.held[cid_of(b"words")] = b"words"
     words = await here.client.post("/v1/requests", json={"model": 1, "image_cid": cid_of(b"words").text})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,23 +14,23 @@ from oracle import gateway as rooms
 from oracle.api.ports import Holder
 from oracle.chain.account import Asked, TooDear
 from oracle.chain.calls import CallReverted, RevertedInBlock
-from oracle.domain import BlockRef, ChainEvent, Cid, InferenceRequest, LogPosition, OnChainModel, RequestSeen
+from oracle.chain.coordinator import OnChainRequest
+from oracle.chain.transactions import NotMined, Save, Signed, Transaction
+from oracle.domain import BlockRef, Cid, FailureReason, Fees, OnChainModel, OnChainStatus
 from oracle.errors import (
     AskedOtherwise,
     BalanceTooLow,
-    ChainError,
     DayLimitReached,
     KeyNeeded,
     ModelNotSold,
-    RpcRangeRefused,
     RpcUnavailable,
     StillAsking,
     TransactionRefused,
 )
 from oracle.gateway import GAS, Gateway
-from oracle.store.gateway import SqliteGatewayStore, mark
+from oracle.store.gateway import PAUSE, Question, SqliteGatewayStore, mark
 from tests.unit.api_doubles import MemoryWishes
-from tests.unit.doubles import COORDINATOR, block, cid_of
+from tests.unit.doubles import COORDINATOR, cid_of
 
 pytestmark = pytest.mark.unit
 
@@ -41,21 +42,34 @@ PICTURE = cid_of(b"a picture")
 ANN = Holder("ann", 10 * COST, "key ann")
 
 
+@dataclass(frozen=True)
+class Mined:
+    """A request in a block."""
+
+    request_id: bytes
+    transaction_hash: bytes
+    image_cid: Cid
+    deadline: int
+
+
 class Node:
-    """A chain with one coordinator, as reader and as sender. ``fate`` is what becomes of the next transactions."""
+    """A chain with one coordinator. ``fates`` is what becomes of the next transactions, ``signed`` all there were."""
 
     address = COORDINATOR
 
     def __init__(self) -> None:
         self.fates: list[Exception | str] = []
-        self.sent: list[bytes] = []
-        self.mined: list[RequestSeen] = []
+        self.signed: list[Signed] = []
+        self.mined: list[Mined] = []
+        self.followed: list[tuple[list[bytes], bool]] = []
+        self.refunded: list[bytes] = []
+        self.statuses: dict[bytes, OnChainStatus] = {}
         self.balance = 10**30
         self.listed = OnChainModel(1, cid_of(b"manifest"), PRICE, US, True)
         self.now = 1_000_000
         self.window = 0
+        self.gas_price = GAS_PRICE
         self.hold: asyncio.Event | None = None
-        self.refuses = 10**9  # blocks in one look at the logs
 
     async def model(self, model_id: int) -> OnChainModel | None:
         return self.listed if model_id == 1 else None
@@ -65,7 +79,9 @@ class Node:
 
     async def balance_of(self, token: str | None, account: str) -> int:
         assert account == US
-        return self.balance
+        balance = self.balance
+        await asyncio.sleep(0.01)
+        return balance
 
     async def cancel_window(self) -> int:
         return self.window
@@ -73,21 +89,19 @@ class Node:
     async def head(self) -> BlockRef:
         return BlockRef(10, bytes(32), self.now)
 
-    async def events(self, first: int, last: int) -> Sequence[ChainEvent]:
-        if last - first + 1 > self.refuses:
-            raise RpcRangeRefused("too many")
-        return [event for event in self.mined if first <= event.position.block.number <= last]
+    async def request_of(self, request_id: bytes) -> OnChainRequest:
+        (one,) = [one for one in self.mined if one.request_id == request_id]
+        status = self.statuses.get(request_id, OnChainStatus.PENDING)
+        return OnChainRequest(US, 1, self.listed.price, 0, one.deadline, status, FailureReason.NONE)
 
-    def mine(self, image: Cid, deadline: int, requester: str = US) -> RequestSeen:
-        number = len(self.mined)
-        request = InferenceRequest(bytes([number + 1]) * 32, 1, requester, image, PRICE, 0, deadline, number, self.now)
-        event = RequestSeen(request, LogPosition(block(10), bytes([0x77, number]) * 16, number))
-        self.mined.append(event)
-        return event
+    def mine(self, signed: Signed, image: Cid, deadline: int) -> Mined:
+        one = Mined(bytes([len(self.mined) + 1]) * 32, signed.transaction_hash, image, deadline)
+        self.mined.append(one)
+        return one
 
 
 class Sender:
-    """``AccountSender`` as far as the gateway uses it."""
+    """``AccountSender`` as far as the gateway uses it. What went out under another one is known to the node alone."""
 
     address = US
 
@@ -96,7 +110,7 @@ class Sender:
         self.sent: list[bytes] = []
 
     async def gas_price(self) -> int:
-        return GAS_PRICE
+        return self.node.gas_price
 
     async def request_many(
         self,
@@ -107,22 +121,71 @@ class Sender:
         *,
         max_price: int,
         from_balance: bool,
+        save: Save,
     ) -> list[Asked]:
-        assert (coordinator, from_balance, max_price) == (COORDINATOR, True, PRICE)
+        assert (coordinator, from_balance, max_price) == (COORDINATOR, True, self.node.listed.price)
+        fate = await self._out(save)
+        (image,) = images
+        if fate == "lost":
+            raise RpcUnavailable("the node hung up")
+        one = self.node.mine(self.node.signed[-1], image, deadline)
+        if fate == "mined unheard":
+            raise NotMined("not mined within 60 s")
+        return [self._asked(one)]
+
+    async def follow_many(self, coordinator: str, raws: Sequence[bytes], *, save: Save, revive: bool) -> list[Asked]:
+        assert coordinator == COORDINATOR
+        await self._looked(raws, revive)
+        hashes = {one.transaction_hash for one in self.node.signed if one.raw in raws}
+        found = [one for one in self.node.mined if one.transaction_hash in hashes]
+        if not found:
+            raise NotMined("not mined")
+        return [self._asked(one) for one in found]
+
+    async def refund(self, coordinator: str, request_id: bytes, *, save: Save) -> None:
+        await self._out(save)
+        self.node.refunded.append(request_id)
+        self.node.statuses[request_id] = OnChainStatus.REFUNDED
+
+    async def follow(self, raws: Sequence[bytes], *, save: Save, revive: bool) -> None:
+        await self._looked(raws, revive)
+
+    async def _out(self, save: Save) -> str:
         node = self.node
         if node.hold is not None:
             await node.hold.wait()
         fate = node.fates.pop(0) if node.fates else "mined"
+        if isinstance(fate, Exception) and not isinstance(fate, RevertedInBlock | TransactionRefused | NotMined):
+            raise fate
+        number = len(node.signed)
+        raw = b"raw %d" % number
+        signed = Signed(Transaction(COORDINATOR, b""), number, 1, Fees(1, 1), bytes([0x77, number]) * 16, raw)
+        await save(signed)
+        node.signed.append(signed)
         if isinstance(fate, Exception):
             raise fate
-        self.sent.append(bytes([len(node.mined)]) * 32)
-        if fate == "lost":
-            raise RpcUnavailable("the node hung up")
-        (image,) = images
-        event = node.mine(image, deadline)
-        if fate == "mined unheard":
-            raise ChainError("not mined within 60 s")
-        return [Asked(event.request.request_id, event.position.transaction_hash, 10, PRICE, deadline, 90_000)]
+        return fate
+
+    async def _looked(self, raws: Sequence[bytes], revive: bool) -> None:
+        node = self.node
+        node.followed.append((list(raws), revive))
+        if node.hold is not None:
+            await node.hold.wait()
+        if node.fates and isinstance(fate := node.fates.pop(0), Exception):
+            raise fate
+
+    def _asked(self, one: Mined) -> Asked:
+        return Asked(one.request_id, one.transaction_hash, 10, PRICE, one.deadline, 90_000)
+
+
+class Clock:
+    """The time of the books; ``ahead`` in seconds."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
 
 
 @pytest.fixture
@@ -131,14 +194,26 @@ def node() -> Node:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteGatewayStore]:
-    found = SqliteGatewayStore(tmp_path / "gateway.sqlite3")
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteGatewayStore]:
+    found = SqliteGatewayStore(tmp_path / "gateway.sqlite3", now=clock)
     await found.add_key("ann", ANN.limit)
     yield found
     await found.close()
 
 
-def gateway(node: Node, store: SqliteGatewayStore, *, open_limit: int | None = None, total: int = 10**30) -> Gateway:
+def gateway(
+    node: Node,
+    store: SqliteGatewayStore,
+    *,
+    open_limit: int | None = None,
+    total: int = 10**30,
+    patience: float = 5.0,
+) -> Gateway:
     return Gateway(
         reader=node,  # type: ignore[arg-type]
         sender=Sender(node),  # type: ignore[arg-type]
@@ -146,6 +221,7 @@ def gateway(node: Node, store: SqliteGatewayStore, *, open_limit: int | None = N
         wishes=MemoryWishes(),
         open_limit=open_limit,
         total_limit=total,
+        patience=patience,
     )
 
 
@@ -170,10 +246,10 @@ async def test_given_a_key_when_it_asks_then_the_request_is_on_chain_and_price_a
     here = gateway(node, store)
     assert await here.affordable(ANN, 1) == PRICE
     paid = await here.ask(ANN, 1, PICTURE)
-    (event,) = node.mined
-    assert (paid.request_id, paid.payment, paid.model_id) == (event.request.request_id, PRICE, 1)
-    assert paid.transaction_hash == event.position.transaction_hash
-    assert event.request.deadline >= node.now + rooms.DEADLINE
+    (mined,) = node.mined
+    assert (paid.request_id, paid.payment, paid.model_id) == (mined.request_id, PRICE, 1)
+    assert paid.transaction_hash == mined.transaction_hash
+    assert mined.deadline >= node.now + rooms.DEADLINE
     assert await spent(store) == COST
     assert await here.paid(paid.request_id) == paid
     assert await here.paid(bytes(32)) is None
@@ -184,7 +260,7 @@ async def test_given_a_cancel_window_when_asked_then_the_deadline_leaves_room_fo
 ) -> None:
     node.window, node.now = 3_600, 10**10
     await gateway(node, store).ask(ANN, 1, PICTURE)
-    assert node.mined[0].request.deadline == node.now + 2 * 3_600 + rooms.DEADLINE
+    assert node.mined[0].deadline == node.now + 2 * 3_600 + rooms.DEADLINE
 
 
 async def test_given_no_key_when_the_gateway_is_closed_or_open_then_only_the_open_one_pays(
@@ -248,13 +324,24 @@ async def test_given_a_balance_that_covers_one_when_two_ask_at_once_then_one_is_
 ) -> None:
     node.balance, node.hold = PRICE, asyncio.Event()
     here = gateway(node, store)
-    first = asyncio.create_task(here.ask(ANN, 1, PICTURE))
-    await counted(store)
+    both = [asyncio.create_task(here.ask(ANN, 1, PICTURE)) for _ in range(2)]
+    done, (first,) = await asyncio.wait(both, timeout=2, return_when=asyncio.FIRST_COMPLETED)
+    assert [type(one.exception()) for one in done] == [BalanceTooLow]
     with pytest.raises(BalanceTooLow):
-        await here.ask(ANN, 1, PICTURE)
+        await here.affordable(ANN, 1)
     node.hold.set()
     await first
     assert await spent(store) == COST
+
+
+async def test_given_a_request_of_a_gateway_that_was_killed_when_another_is_asked_then_its_money_is_not_spent_twice(
+    node: Node, store: SqliteGatewayStore
+) -> None:
+    node.balance, node.fates = PRICE, ["lost"]
+    with pytest.raises(StillAsking):
+        await gateway(node, store).ask(ANN, 1, PICTURE)
+    with pytest.raises(BalanceTooLow):
+        await gateway(node, store).ask(ANN, 1, cid_of(b"another"))
 
 
 @pytest.mark.parametrize(
@@ -313,10 +400,13 @@ async def test_given_a_transaction_that_was_mined_unheard_when_repeated_then_it_
     with pytest.raises(StillAsking):
         await here.ask(ANN, 1, PICTURE, idempotency="k")
     assert await spent(store) == COST
-    node.refuses = 3  # the endpoint wants smaller ranges
-    paid = await here.ask(ANN, 1, PICTURE, idempotency="k")
-    assert paid.request_id == node.mined[0].request.request_id
+    assert await here.begun(ANN, 1, PICTURE, "another") is None
+    paid = await gateway(node, store).begun(ANN, 1, PICTURE, "k")  # after a restart, too
+    assert paid is not None
+    assert (paid.request_id, paid.transaction_hash) == (node.mined[0].request_id, node.mined[0].transaction_hash)
     assert await here.ask(ANN, 1, PICTURE, idempotency="k") == paid
+    with pytest.raises(AskedOtherwise):
+        await here.begun(ANN, 1, cid_of(b"another"), "k")
     assert len(node.mined) == 1
     assert await spent(store) == COST
 
@@ -326,32 +416,62 @@ async def test_given_a_transaction_that_may_be_on_its_way_when_repeated_then_it_
 ) -> None:
     node.fates = ["lost"]
     here = gateway(node, store)
-    with pytest.raises(StillAsking):
-        await here.ask(ANN, 1, PICTURE, idempotency="k")
+    for _ in range(2):
+        with pytest.raises(StillAsking):
+            await here.ask(ANN, 1, PICTURE, idempotency="k")
+    assert node.followed == [([b"raw 0"], True)]
+    assert await spent(store) == COST
+    node.now = 10**11  # its deadline has passed, so it cannot be mined any more
+    node.fates = [RpcUnavailable("nobody can say")]
     with pytest.raises(StillAsking):
         await here.ask(ANN, 1, PICTURE, idempotency="k")
     assert node.mined == []
+    await here.ask(ANN, 1, PICTURE, idempotency="k")
+    assert node.followed[1:] == [([b"raw 0"], False)] * 2
+    assert len(node.mined) == 1
     assert await spent(store) == COST
-    node.now = 10**11  # its deadline has passed, so it cannot be mined any more
+
+
+async def test_given_a_kill_before_anything_was_signed_when_repeated_then_it_is_asked_at_once_and_counted_once(
+    node: Node, store: SqliteGatewayStore
+) -> None:
+    asked = Question("ann", PRICE, 1, PICTURE, 10**11, mark(ANN.scope, "k"), GAS * GAS_PRICE)
+    await store.reserve(asked, holder_limit=10**30, total_limit=10**30)
+    here = gateway(node, store)
+    assert await here.begun(ANN, 1, PICTURE, "k") is None
     await here.ask(ANN, 1, PICTURE, idempotency="k")
     assert len(node.mined) == 1
     assert await spent(store) == COST
 
 
-async def test_given_a_request_of_somebody_else_about_the_same_when_looked_for_then_it_is_not_taken_for_ours(
+async def test_given_two_asks_that_differ_in_nothing_but_their_key_when_one_is_lost_then_it_never_takes_the_others(
     node: Node, store: SqliteGatewayStore
 ) -> None:
-    node.fates = ["lost"]
+    node.now = 10**10  # so that both have one deadline
+    node.fates = ["lost", "mined unheard"]
     here = gateway(node, store)
+    for key in ("lost", "mined"):
+        with pytest.raises(StillAsking):
+            await here.ask(ANN, 1, PICTURE, idempotency=key)
     with pytest.raises(StillAsking):
+        await here.ask(ANN, 1, PICTURE, idempotency="lost")
+    paid = await here.ask(ANN, 1, PICTURE, idempotency="mined")
+    assert paid.request_id == node.mined[0].request_id
+    assert await spent(store) == 2 * COST
+
+
+async def test_given_a_transaction_that_takes_long_when_waited_for_then_its_caller_is_told_and_it_is_followed_on(
+    node: Node, store: SqliteGatewayStore
+) -> None:
+    node.hold = asyncio.Event()
+    here = gateway(node, store, patience=0.1)
+    with pytest.raises(StillAsking) as caught:
         await here.ask(ANN, 1, PICTURE, idempotency="k")
-    known = await store.begun(mark(ANN.scope, "k"), 1, PICTURE)
-    assert known is not None
-    node.mine(PICTURE, known.question.deadline, requester="0x" + "66" * 20)
-    node.mine(cid_of(b"another"), known.question.deadline)
-    node.mine(PICTURE, known.question.deadline + 1)
-    with pytest.raises(StillAsking):
-        await here.ask(ANN, 1, PICTURE, idempotency="k")
+    assert "Idempotency-Key" in caught.value.remedy
+    node.hold.set()
+    paid = await here.ask(ANN, 1, PICTURE, idempotency="k")
+    assert paid.request_id == node.mined[0].request_id
+    assert node.followed == []
 
 
 async def test_given_the_same_key_twice_at_once_when_asked_then_both_get_the_one_request(
@@ -365,6 +485,7 @@ async def test_given_the_same_key_twice_at_once_when_asked_then_both_get_the_one
     first, second = await asyncio.gather(*both)
     assert first == second
     assert len(node.mined) == 1
+    assert node.followed == []
     with pytest.raises(AskedOtherwise):
         await here.ask(ANN, 1, cid_of(b"another"), idempotency="k")
 
@@ -382,7 +503,7 @@ async def test_given_a_caller_that_goes_away_when_it_is_sent_then_it_is_noted_al
     node.hold.set()
     await here.close()
     paid = await here.ask(ANN, 1, PICTURE, idempotency="k")
-    assert paid.request_id == node.mined[0].request.request_id
+    assert paid.request_id == node.mined[0].request_id
     assert len(node.mined) == 1
 
 
@@ -399,3 +520,107 @@ async def test_given_a_close_when_a_transaction_hangs_then_it_ends_in_time_and_c
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert await spent(store) == COST
+
+
+# What is looked after -------------------------------------------------------------------------------------------------
+
+
+async def later(here: Gateway, clock: Clock) -> None:
+    """Let everything that is open be due, and be looked after."""
+    clock.ahead = 3 * clock.ahead + 10**5
+    await here.tidy()
+    await here.close()
+
+
+async def test_given_what_a_killed_gateway_left_when_the_next_looks_then_it_is_noted_or_counts_no_more(
+    node: Node, store: SqliteGatewayStore, clock: Clock
+) -> None:
+    node.fates = ["mined unheard", "lost"]
+    for key in ("mined", "lost"):
+        with pytest.raises(StillAsking):
+            await gateway(node, store).ask(ANN, 1, PICTURE, idempotency=key)
+    here = gateway(node, store)
+    await here.tidy()
+    assert node.followed == []  # too young: its own gateway follows it
+    node.now = 10**10
+    clock.ahead = PAUSE + 1
+    node.statuses[node.mined[0].request_id] = OnChainStatus.FULFILLED
+    await here.tidy()
+    await here.close()
+    assert await spent(store) == COST
+    assert await here.paid(node.mined[0].request_id) is not None
+    assert await store.on_their_way() == 0
+
+
+async def test_given_an_unanswered_request_when_its_deadline_has_passed_then_it_is_refunded_once(
+    node: Node, store: SqliteGatewayStore, clock: Clock
+) -> None:
+    here = gateway(node, store)
+    node.listed = replace(node.listed, price=10**9)
+    rich = replace(ANN, limit=10**18)
+    unanswered, answered = [await here.ask(rich, 1, PICTURE) for _ in range(2)]
+    node.statuses[answered.request_id] = OnChainStatus.FULFILLED
+    await here.tidy()
+    assert node.refunded == []
+    clock.ahead = 10**5
+    await here.tidy()  # the chain's clock says that there is time
+    assert node.refunded == []
+    node.now = 10**11
+    await later(here, clock)
+    assert node.refunded == [unanswered.request_id]
+    await later(here, clock)
+    assert node.refunded == [unanswered.request_id]
+    assert await here.paid(unanswered.request_id) == unanswered
+
+
+async def test_given_a_payment_that_is_worth_less_than_the_fee_when_unanswered_then_it_waits_for_a_cheaper_time(
+    node: Node, store: SqliteGatewayStore, clock: Clock
+) -> None:
+    here = gateway(node, store)
+    node.gas_price = 1 + PRICE // rooms.REFUND_GAS
+    await here.ask(replace(ANN, limit=10**18), 1, PICTURE)
+    node.now = 10**11
+    await later(here, clock)
+    assert node.refunded == []
+    node.gas_price = 0
+    await later(here, clock)
+    assert len(node.refunded) == 1
+
+
+@pytest.mark.parametrize("way", ["unreachable", "reverted", "another took its nonce", "slow"])
+async def test_given_a_refund_that_does_not_come_through_when_looked_at_again_then_it_is_followed_or_sent_anew(
+    node: Node, store: SqliteGatewayStore, clock: Clock, way: str
+) -> None:
+    node.gas_price = 0
+    here = gateway(node, store)
+    paid = await here.ask(ANN, 1, PICTURE)
+    node.now = 10**11
+    taken = NotMined("another has its nonce")
+    taken.taken = True
+    node.fates = {
+        "unreachable": [RpcUnavailable("away")],
+        "reverted": [RevertedInBlock("mined and reverted")],
+        "another took its nonce": [NotMined("not mined"), taken],
+        "slow": [NotMined("not mined"), NotMined("not mined")],
+    }[way]  # type: ignore[assignment]
+    for _ in range(3):
+        await later(gateway(node, store), clock)
+    anew = [] if way == "slow" else [paid.request_id]
+    assert node.refunded == anew
+    follows = {"another took its nonce": 1, "slow": 2}.get(way, 0)
+    assert node.followed == [([b"raw 1"], True)] * follows
+
+
+async def test_given_a_refund_of_ours_that_is_out_when_somebody_else_was_faster_then_it_is_only_looked_for(
+    node: Node, store: SqliteGatewayStore, clock: Clock
+) -> None:
+    node.gas_price = 0
+    paid = await gateway(node, store).ask(ANN, 1, PICTURE)
+    node.now, node.fates = 10**11, [NotMined("not mined")]
+    await later(gateway(node, store), clock)
+    node.statuses[paid.request_id] = OnChainStatus.REFUNDED
+    node.fates = [NotMined("not mined")]
+    for _ in range(2):
+        await later(gateway(node, store), clock)
+    assert node.followed == [([b"raw 1"], False)]
+    assert node.refunded == []

@@ -12,11 +12,23 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from oracle.domain import Cid
 from oracle.errors import AskedOtherwise, DayLimitReached, Retryable, StoreError, WishTaken
 from oracle.store import DirectoryWishes, wishes
-from oracle.store.gateway import DAY, Question, Spending, SpendingState, SqliteGatewayStore, mark, metadata
+from oracle.store import gateway as books
+from oracle.store.gateway import (
+    DAY,
+    PAUSE,
+    RETENTION,
+    Question,
+    Spending,
+    SpendingState,
+    SqliteGatewayStore,
+    mark,
+)
+from oracle.store.gateway_tables import STEPS, metadata
 from tests.unit.doubles import REQUESTER, cid_of
 
 pytestmark = pytest.mark.unit
@@ -48,9 +60,7 @@ async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteGatewayStor
 def question(
     holder: str = "ann", amount: int = 10, *, image: Cid = PICTURE, model: int = 1, idempotency: str | None = None
 ) -> Question:
-    return Question(
-        holder, amount, model, image, 2_000_000, 7, None if idempotency is None else mark(holder, idempotency)
-    )
+    return Question(holder, amount, model, image, 2_000_000, None if idempotency is None else mark(holder, idempotency))
 
 
 async def spend(store: SqliteGatewayStore, asked: Question, limit: int = 100, total: int = GENEROUS) -> Spending:
@@ -173,7 +183,7 @@ from tests.unit.doubles import cid_of
 
 async def main():
     store = SqliteGatewayStore(sys.argv[1])
-    asked = Question("ann", 60, 1, cid_of(b"a picture"), 2_000_000, 7, mark("ann", "k"))
+    asked = Question("ann", 60, 1, cid_of(b"a picture"), 2_000_000, mark("ann", "k"))
     await store.reserve(asked, holder_limit=100, total_limit=10**18)
     os._exit(9)  # before anything could be sent
 
@@ -200,7 +210,7 @@ async def test_given_an_idempotency_key_when_used_again_then_it_is_the_same_spen
     store: SqliteGatewayStore,
 ) -> None:
     first = await spend(store, question(idempotency="k", amount=60))
-    await store.asked(first.id, b"\1" * 32, b"\2" * 32)
+    await store.asked(first.id, b"\1" * 32, b"\2" * 32, 0.0)
     again, fresh = await store.reserve(question(idempotency="k", amount=60), holder_limit=100, total_limit=GENEROUS)
     assert not fresh
     assert (again.id, again.state, again.request_id) == (first.id, SpendingState.ASKED, b"\1" * 32)
@@ -208,7 +218,8 @@ async def test_given_an_idempotency_key_when_used_again_then_it_is_the_same_spen
     assert await store.begun(mark("ann", "k"), 1, PICTURE) == again
     assert await store.begun(mark("bob", "k"), 1, PICTURE) is None
     await spend(store, question("bob", idempotency="k"))
-    assert await store.known([b"\1" * 32, b"\3" * 32]) == {b"\1" * 32}
+    assert await store.spending_of(b"\1" * 32) == again
+    assert await store.spending_of(b"\3" * 32) is None
 
 
 async def test_given_an_idempotency_key_when_used_for_another_question_then_it_is_refused(
@@ -235,7 +246,7 @@ async def test_given_a_request_that_was_asked_when_released_by_mistake_then_it_s
     store: SqliteGatewayStore,
 ) -> None:
     first = await spend(store, question(amount=100))
-    await store.asked(first.id, b"\1" * 32, b"\2" * 32)
+    await store.asked(first.id, b"\1" * 32, b"\2" * 32, 0.0)
     await store.release(first.id)
     with pytest.raises(DayLimitReached):
         await spend(store, question(amount=1))
@@ -288,6 +299,171 @@ async def test_given_the_tables_in_python_when_compared_with_the_file_then_they_
             assert columns == [column.name for column in table.columns]
     finally:
         raw.close()
+
+
+async def test_given_many_spendings_when_a_limit_is_checked_then_they_are_summed_from_an_index_alone(
+    store: SqliteGatewayStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[tuple[str, object]] = []
+    connection = store._database.connection
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    for number in range(20):
+        await spend(store, question(f"holder {number % 2}", 10**24), limit=10**26, total=10**26)
+        clock.time += 100
+    event.listen(connection.engine, "before_cursor_execute", note)
+    await store.check("holder 0", 1, holder_limit=10**25 + 1, total_limit=10**26)
+    event.remove(connection.engine, "before_cursor_execute", note)
+    ((statement, parameters),) = statements
+    with sqlite3.connect(":memory:") as raw:
+        for step in STEPS:
+            for part in step:
+                raw.execute(part)
+        plan = [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]  # type: ignore[arg-type]
+    raw.close()
+    assert any("COVERING INDEX spendings_counted (deployment=? AND at>?)" in line for line in plan), plan
+    with pytest.raises(DayLimitReached, match="this key"):
+        await store.check("holder 0", 2, holder_limit=10**25 + 1, total_limit=10**26)
+    with pytest.raises(DayLimitReached, match="all users"):
+        await store.check("holder 0", 2, holder_limit=10**26, total_limit=2 * 10**25 + 1)
+    monkeypatch.setattr(books, "_MOST_LOOKED_AT", 3)
+    with pytest.raises(DayLimitReached) as caught:
+        await store.check("holder 0", 10**25, holder_limit=10**25, total_limit=10**26)
+    assert caught.value.retry_after == DAY - 1600  # the third of its ten; there may be millions
+
+
+# What is open, and what was long ago ------------------------------------------------------------------------------
+
+
+async def test_given_a_transaction_when_it_is_signed_then_it_is_written_down_until_its_spending_moves_on(
+    store: SqliteGatewayStore,
+) -> None:
+    first, second = await spend(store, question(amount=30)), await spend(store, question(amount=40))
+    assert await store.on_their_way() == 70
+    for number in (1, 2):
+        await store.signed(first.id, bytes([number]) * 32, 5, b"raw %d" % number)
+    assert await store.transactions(first.id) == [b"raw 1", b"raw 2"]
+    assert await store.transactions(second.id) == []
+    await store.asked(first.id, b"\1" * 32, b"\2" * 32, 0.0)
+    assert await store.transactions(first.id) == []
+    assert await store.on_their_way() == 40
+    await store.signed(first.id, b"\3" * 32, 6, b"refund")
+    await store.refund_failed(first.id)
+    assert await store.transactions(first.id) == []
+    await store.closed(first.id)
+    await store.burnt(second.id)
+    assert await store.on_their_way() == 0
+    for ended in (first, second):
+        with pytest.raises(StoreError, match="ended"):
+            await store.signed(ended.id, b"\4" * 32, 7, b"too late")
+    found = await store.spending_of(b"\1" * 32)
+    assert found is not None
+    assert found.state is SpendingState.CLOSED
+
+
+async def test_given_open_spendings_when_they_are_due_then_each_comes_up_again_the_older_the_rarer(
+    store: SqliteGatewayStore, clock: Clock
+) -> None:
+    first, second, ended = [await spend(store, question(amount=1)) for _ in range(3)]
+    await store.release(ended.id)
+    assert await store.due(10) == []
+    clock.time += PAUSE
+    assert [one.id for one in await store.due(1)] == [first.id]
+    assert [one.id for one in await store.due(10)] == [second.id]
+    assert await store.due(10) == []
+    clock.time += 10 * PAUSE
+    assert len(await store.due(10)) == 2
+    clock.time += 10 * PAUSE
+    assert await store.due(10) == []
+    await store.asked(second.id, b"\1" * 32, b"\2" * 32, clock.time)
+    assert [one.id for one in await store.due(10)] == [second.id]
+    await store.closed(second.id)
+    clock.time += DAY
+    assert [one.id for one in await store.due(10)] == [first.id]
+
+
+async def test_given_what_is_a_month_old_when_something_is_spent_then_some_of_it_is_forgotten_but_nothing_open(
+    store: SqliteGatewayStore, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows() -> list[int]:
+        raw = sqlite3.connect(tmp_path / "gateway.sqlite3")
+        try:
+            return [number for (number,) in raw.execute("SELECT id FROM spendings ORDER BY id")]
+        finally:
+            raw.close()
+
+    monkeypatch.setattr(books, "_MOST_FORGOTTEN", 2)
+    old = [await spend(store, question(amount=1, idempotency=str(number))) for number in range(5)]
+    for number, one in enumerate(old[1:], 1):
+        await store.signed(one.id, bytes([number]) * 32, number, b"raw")
+        await store.asked(one.id, bytes([number]) * 32, b"\2" * 32, 0.0)
+    await store.signed(old[0].id, b"\5" * 32, 9, b"on its way")
+    clock.time += RETENTION
+    young = await spend(store, question(amount=1))
+    assert len(rows()) == 6
+    clock.time += 1
+    last = await spend(store, question(amount=1))
+    assert rows() == [old[0].id, old[3].id, old[4].id, young.id, last.id]
+    newest = await spend(store, question(amount=1))
+    assert rows() == [old[0].id, young.id, last.id, newest.id]
+    assert await store.transactions(old[0].id) == [b"on its way"]
+    assert await store.begun(mark("ann", "1"), 1, PICTURE) is None
+    assert await store.begun(mark("ann", "0"), 1, PICTURE) is not None
+
+
+async def test_given_another_deployment_when_the_books_are_bound_then_nothing_old_counts_until_they_are_bound_back(
+    store: SqliteGatewayStore, clock: Clock
+) -> None:
+    await store.add_key("ann", 100)
+    first = await spend(store, question(amount=60, idempotency="k"))  # before they were bound to any
+    places = [(1, "0xAA", b"\1"), (2, "0xAA", b"\1"), (1, "0xBB", b"\1"), (1, "0xAA", b"\2")]
+    for number, place in enumerate(places):
+        await store.bind(*place)
+        if number:
+            assert await store.begun(mark("ann", "k"), 1, PICTURE) is None
+            assert (await store.keys())[0].spent == 0
+            assert await store.on_their_way() == 0
+            await spend(store, question(amount=70, idempotency="k"))
+            assert await store.due(10) == []
+        clock.time += PAUSE
+    await store.bind(1, "0xaa", b"\1")
+    assert (await store.keys())[0].spent == 60
+    assert [one.id for one in await store.due(10)] == [first.id]
+    await store.asked(first.id, b"\1" * 32, b"\2" * 32, 0.0)
+    await store.bind(*places[1])
+    assert await store.spending_of(b"\1" * 32) is None
+
+
+async def test_given_books_of_the_first_version_when_opened_then_all_counts_and_no_key_is_paid_twice(
+    tmp_path: Path, clock: Clock
+) -> None:
+    file = tmp_path / "old.sqlite3"
+    raw = sqlite3.connect(file)
+    for part in STEPS[0]:
+        raw.execute(part)
+    columns = "holder, state, amount, fee, at, model_id, image_cid, deadline, block, idempotency, request_id"
+    for number, (state, request) in enumerate([("reserved", None), ("asked", "0x" + "01" * 32), ("released", None)]):
+        key = "0x" + mark("ann", str(number)).hex()
+        values = ("ann", state, "5", "2", clock.time, 1, PICTURE.text, 2_000_000, 7, key, request)
+        raw.execute(f"INSERT INTO spendings ({columns}) VALUES ({', '.join('?' * 11)})", values)
+    raw.execute(f"PRAGMA application_id = {0x5349424C}")
+    raw.execute("PRAGMA user_version = 1")
+    raw.commit()
+    raw.close()
+    store = SqliteGatewayStore(file, now=clock)
+    try:
+        await store.bind(1, "0xaa", b"\1")
+        await store.check("ann", 86, holder_limit=100, total_limit=100)
+        with pytest.raises(DayLimitReached):
+            await store.check("ann", 87, holder_limit=100, total_limit=100)
+        unknown = await store.begun(mark("ann", "0"), 1, PICTURE)
+        assert unknown is not None
+        assert unknown.state is SpendingState.BURNT  # nobody knows what was sent for it
+        assert await store.spending_of(b"\1" * 32) is not None
+    finally:
+        await store.close()
 
 
 async def test_given_a_closed_store_when_used_then_it_says_so(store: SqliteGatewayStore) -> None:
