@@ -72,6 +72,10 @@ class AddressRefused(ContentError):
     network."""
 
 
+class FetcherBusy(ContentError, Retryable):
+    """Too many web addresses are being fetched, or one of this client already."""
+
+
 class ImageRejected(PermanentFailure):
     """The bytes are not a picture that Sibyl accepts. ``reason`` says which rule they break."""
 

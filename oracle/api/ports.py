@@ -127,8 +127,11 @@ class Pins(Protocol):
 class Web(Protocol):
     """Fetches from addresses that anybody may name."""
 
-    async def fetch(self, url: str, *, limit: int) -> bytes:
-        """At most ``limit`` bytes. Raises AddressRefused, ContentTooLarge, ContentUnavailable."""
+    async def fetch(self, url: str, *, limit: int, client: str = "") -> bytes:
+        """At most ``limit`` bytes, one address of a client at a time.
+
+        Raises AddressRefused, ContentTooLarge, ContentUnavailable, FetcherBusy.
+        """
 
 
 class WishBox(Protocol):

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from weakref import WeakValueDictionary
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from oracle.errors import AddressRefused, ContentTooLarge, ContentUnavailable
+from oracle.errors import AddressRefused, ContentTooLarge, ContentUnavailable, FetcherBusy
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Addresses of a host for a port. Raises OSError where there are none."""
@@ -30,6 +32,7 @@ _PORTS = frozenset({80, 443})
 _MOST_URL = 2_048
 _MOST_ADDRESSES = 8
 _PIECE = 64 * 1024
+_AT_ONCE = 8
 # Global to some versions of Python in part, and of use to nobody: relays of 6to4, protocol assignments (a cloud's own
 # service at 192.0.0.192 among them), documentation.
 _SPECIAL = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "192.0.0.0/24", "3fff::/20")))
@@ -37,7 +40,7 @@ _SPECIAL = tuple(map(ipaddress.ip_network, ("192.88.99.0/24", "192.0.0.0/24", "3
 _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 
 # A name that anyone chose may keep its thread long after nobody waits any more: none of those that others work with.
-_RESOLVERS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="sibyl-names")
+_RESOLVERS = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="sibyl-names")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -91,8 +94,8 @@ class WebFetcher:
     """Fetches small files for people that nobody vouches for.
 
     ``private`` also allows private addresses and any port, for a machine of one's own; ``timeout`` in seconds is for a
-    whole fetch, redirects and all; ``at_once`` fetches run side by side, more wait (which counts). No cookie, no
-    credential and no proxy is used.
+    whole fetch, redirects and all; ``at_once`` fetches run side by side, and one of each client: more wait (which
+    counts). No cookie, no credential and no proxy is used.
     """
 
     def __init__(
@@ -100,32 +103,53 @@ class WebFetcher:
         *,
         private: bool = False,
         timeout: float = 20.0,
-        at_once: int = 8,
+        at_once: int = _AT_ONCE,
         resolve: Resolve = system_resolve,
     ) -> None:
         self._private = private
         self._timeout = timeout
-        self._turn = asyncio.Semaphore(at_once)
+        self._slots = asyncio.Semaphore(at_once)
+        self._own: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._resolve = resolve
 
-    async def fetch(self, url: str, *, limit: int) -> bytes:
-        """What an http(s) address serves, at most ``limit`` bytes.
+    async def fetch(self, url: str, *, limit: int, client: str = "") -> bytes:
+        """What an http(s) address serves, at most ``limit`` bytes; ``client`` is who names it.
 
         Raises AddressRefused (the address, or one that it leads to, is none that is fetched from), ContentTooLarge,
-        ContentUnavailable (no such host, a refusal, too slow, cut short).
+        ContentUnavailable (no such host, a refusal, too slow, cut short), FetcherBusy (its turn did not come).
         """
+        begun = False
         try:
-            async with asyncio.timeout(self._timeout), self._turn:
-                return await self._follow(url, limit)
+            async with asyncio.timeout(self._timeout), self._turn(client) as resolver:
+                begun = True
+                return await self._follow(url, limit, resolver)
         except TimeoutError as error:
+            if not begun:
+                raise FetcherBusy(
+                    "other addresses are being fetched", remedy="Try again in a moment, or upload the picture itself."
+                ) from error
             raise ContentUnavailable(
                 f"the address did not deliver within {self._timeout:g} s", remedy="Upload the picture itself instead."
             ) from error
 
-    async def _follow(self, url: str, limit: int) -> bytes:
+    @contextlib.asynccontextmanager
+    async def _turn(self, client: str) -> AsyncIterator[_Resolver]:
+        """A turn, which lasts until its look-up has ended, however late: whoever has one finds a thread free."""
+        own = self._own.setdefault(client, asyncio.Lock())
+        with contextlib.ExitStack() as held:
+            for one in (own, self._slots):
+                await one.acquire()
+                held.callback(one.release)
+            resolver = _Resolver(self._resolve, self._check)
+            try:
+                yield resolver
+            finally:
+                resolver.when_idle(held.pop_all().close)
+
+    async def _follow(self, url: str, limit: int, resolver: _Resolver) -> bytes:
         at = first = self._read(url)
         connector = aiohttp.TCPConnector(
-            resolver=_Resolver(self._resolve, self._check),
+            resolver=resolver,
             use_dns_cache=False,
             force_close=True,
             # Whatever comes between, no socket is made for an address that was not looked at; one at a time.
@@ -259,8 +283,13 @@ def _cause(error: BaseException | None) -> AddressRefused | None:
 
 def _reason(error: BaseException) -> str:
     """Why, in words that tell nothing of the addresses behind a name."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no such host"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "its certificate is not trusted, or it speaks no TLS"
+    # The text that comes with it names the address.
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return type(error).__name__
 
 
@@ -269,6 +298,20 @@ class _Resolver(AbstractResolver):
 
     def __init__(self, resolve: Resolve, check: Callable[[str], None]) -> None:
         self._resolve, self._check = resolve, check
+        self._looking: asyncio.Future[Sequence[str]] | None = None
+
+    def when_idle(self, do: Callable[[], None]) -> None:
+        """Do this once no name is looked for any more; the one who asked may be long gone."""
+
+        def ended(looking: asyncio.Future[Sequence[str]]) -> None:
+            if not looking.cancelled():
+                looking.exception()  # nobody else may be there to see it
+            do()
+
+        if self._looking is None or self._looking.done():
+            do()
+        else:
+            self._looking.add_done_callback(ended)
 
     async def resolve(
         self,
@@ -277,7 +320,8 @@ class _Resolver(AbstractResolver):
         family: socket.AddressFamily = socket.AF_UNSPEC,
     ) -> list[ResolveResult]:
         """One entry an address of the family. Raises AddressRefused, OSError."""
-        addresses = list(dict.fromkeys(await self._resolve(host, port)))[:_MOST_ADDRESSES]
+        self._looking = asyncio.ensure_future(self._resolve(host, port))
+        addresses = list(dict.fromkeys(await asyncio.shield(self._looking)))[:_MOST_ADDRESSES]
         if not addresses:
             raise OSError(None, "no such host")
         for address in addresses:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from oracle.content.web import WebFetcher, is_public, system_resolve
-from oracle.errors import AddressRefused, ContentTooLarge, ContentUnavailable
+from oracle.errors import AddressRefused, ContentTooLarge, ContentUnavailable, FetcherBusy
 
 pytestmark = pytest.mark.integration
 
@@ -280,20 +281,73 @@ async def test_given_exactly_the_limit_when_fetched_then_it_comes() -> None:
             await WebFetcher(private=True).fetch(here.url(), limit=LIMIT - 1)
 
 
-async def test_given_a_server_that_drips_when_fetched_then_the_time_for_the_whole_ends_it() -> None:
-    async def drip(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        for _ in range(500):
-            await response.write(b"x")
-            await asyncio.sleep(0.02)
-        return response
+async def drip(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(500):
+        await response.write(b"x")
+        await asyncio.sleep(0.02)
+    return response
 
+
+async def test_given_a_server_that_drips_when_fetched_then_the_time_for_the_whole_ends_it() -> None:
     async with site(drip) as here:
         begun = time.monotonic()
         with pytest.raises(ContentUnavailable, match=r"0\.3 s"):
             await WebFetcher(private=True, timeout=0.3).fetch(here.url(), limit=LIMIT)
         assert time.monotonic() - begun < 2
+
+
+async def test_given_a_client_who_names_many_slow_servers_when_others_come_then_it_holds_one_place_and_is_told_so() -> (
+    None
+):
+    async with site(drip) as slow, site(picture) as here:
+        fetcher = WebFetcher(private=True, timeout=1, at_once=2)
+        greedy = [asyncio.create_task(fetcher.fetch(slow.url(), limit=LIMIT, client="greedy")) for _ in range(6)]
+        await asyncio.sleep(0.1)
+        assert await fetcher.fetch(here.url(), limit=LIMIT, client="other") == PICTURE
+        ended = await asyncio.gather(*greedy, return_exceptions=True)
+    assert sorted(type(one).__name__ for one in ended) == ["ContentUnavailable"] + ["FetcherBusy"] * 5
+    assert len(slow.seen) == 1
+
+
+async def test_given_a_name_that_is_looked_for_beyond_the_time_when_fetched_then_its_client_alone_waits_for_it() -> (
+    None
+):
+    found = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        if host == "slow.example":
+            await found.wait()
+            raise OSError(None, "nobody listens any more")
+        return ["127.0.0.1"]
+
+    async with site(picture) as here:
+        fetcher = WebFetcher(private=True, resolve=resolve, timeout=0.5, at_once=2)
+        with pytest.raises(ContentUnavailable, match=r"0\.5 s"):
+            await fetcher.fetch("http://slow.example/", limit=LIMIT, client="slow")
+        with pytest.raises(FetcherBusy) as caught:
+            await fetcher.fetch(here.url(host="quick.example"), limit=LIMIT, client="slow")
+        assert caught.value.remedy
+        assert await fetcher.fetch(here.url(host="quick.example"), limit=LIMIT, client="other") == PICTURE
+        found.set()
+        assert await fetcher.fetch(here.url(host="quick.example"), limit=LIMIT, client="slow") == PICTURE
+
+
+async def test_given_names_that_hold_every_thread_when_another_is_to_be_looked_for_then_busy_is_said() -> None:
+    found = asyncio.Event()
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        await found.wait()
+        return []
+
+    fetcher = WebFetcher(resolve=resolve, timeout=0.3, at_once=2)
+    for client in ("one", "two"):
+        with pytest.raises(ContentUnavailable):
+            await fetcher.fetch("http://slow.example/", limit=LIMIT, client=client)
+    with pytest.raises(FetcherBusy):
+        await fetcher.fetch("http://quick.example/", limit=LIMIT, client="three")
+    found.set()
 
 
 async def test_given_a_server_that_never_answers_when_fetched_then_the_time_ends_it() -> None:
@@ -349,15 +403,16 @@ async def test_given_a_refusal_or_nobody_there_when_fetched_then_the_error_says_
         with pytest.raises(ContentUnavailable, match="answers 404") as caught:
             await WebFetcher(private=True).fetch(here.url("/private?token=secret"), limit=LIMIT)
         assert "secret" not in str(caught.value)
-        closed = here.url()
+        closed = here.url(host="closed.example")
     with pytest.raises(ContentUnavailable, match="cannot be reached") as caught:
-        await WebFetcher(private=True).fetch(closed, limit=LIMIT)
+        await WebFetcher(private=True, resolve=names(closed_example="127.0.0.1")).fetch(closed, limit=LIMIT)
+    assert str(caught.value) == "http://closed.example/ cannot be reached: Connection refused"
     assert caught.value.remedy
 
     async def unknown(host: str, port: int) -> Sequence[str]:
-        raise OSError(None, "Name or service not known")
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    with pytest.raises(ContentUnavailable, match="cannot be reached"):
+    with pytest.raises(ContentUnavailable, match="cannot be reached: no such host"):
         await WebFetcher(resolve=unknown).fetch("http://nowhere.example/", limit=LIMIT)
 
 

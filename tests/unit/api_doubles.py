@@ -67,8 +67,10 @@ class PrefixInspector:
 class ScriptedWeb:
     def __init__(self) -> None:
         self.pages: dict[str, bytes | Exception] = {}
+        self.clients: list[str] = []
 
-    async def fetch(self, url: str, *, limit: int) -> bytes:
+    async def fetch(self, url: str, *, limit: int, client: str = "") -> bytes:
+        self.clients.append(client)
         found = self.pages.get(url, ContentUnavailable("the address answers 404", remedy="Check it."))
         if isinstance(found, Exception):
             raise found
