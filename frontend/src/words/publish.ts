@@ -44,7 +44,7 @@ export const en = {
     bytesDiffer: (stated: string, actual: string) => `The manifest states ${stated} bytes, the file has ${actual}.`,
     filled: (sha: string) => `SHA-256 ${sha}, written into the manifest`,
     tooLarge: (limit: string) => `The file is larger than ${limit}. Use “sibyl models publish” for it.`,
-    changedOnTheWay: "What was pinned has another SHA-256 than the file here. Try again.",
+    changedOnTheWay: "The API pinned other bytes than it was sent. Nothing was published. Try again; if it stays so, use another API.",
     cidDiffers: (stated: string, actual: string) =>
       `The manifest names ${stated}, the same bytes were pinned as ${actual}. Leave weights.cid out, and it is filled in.`,
     changed: "A file changed since then. Check again.",
@@ -156,7 +156,7 @@ export const de: typeof en = {
     bytesDiffer: (stated, actual) => `Das Manifest nennt ${stated} Bytes, die Datei hat ${actual}.`,
     filled: (sha) => `SHA-256 ${sha}, ins Manifest geschrieben`,
     tooLarge: (limit) => `Die Datei ist größer als ${limit}. Nimm dafür „sibyl models publish“.`,
-    changedOnTheWay: "Was gesichert wurde, hat einen anderen SHA-256 als die Datei hier. Noch einmal versuchen.",
+    changedOnTheWay: "Die API hat andere Bytes gesichert, als ihr gesendet wurden. Nichts wurde veröffentlicht. Noch einmal versuchen; bleibt es so, eine andere API nehmen.",
     cidDiffers: (stated, actual) =>
       `Das Manifest nennt ${stated}, dieselben Bytes wurden als ${actual} gesichert. Lass weights.cid weg, dann wird es eingetragen.`,
     changed: "Eine Datei hat sich seitdem geändert. Noch einmal prüfen.",

@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 
 import { ApiProblem } from "../../api/client";
 import "../../test/files";
+import { cidOfBytes, sha256 } from "../../content/cid";
+import { bytesOf } from "../../content/golden";
 import { catalogue } from "../../words";
 import { type Check, type Files, runChecks } from "./checks";
 import { partOf, readLabels } from "./manifest";
@@ -40,16 +42,25 @@ function files(manifest: unknown, labels?: string): Files {
   };
 }
 
+async function cidOf(text: string): Promise<string> {
+  return cidOfBytes(Uint8Array.from([1, 0x55, 0x12, 0x20, ...(await sha256(bytesOf(text)))])).text;
+}
+
 /** A double of the API that pins everything, and remembers what. */
-function api(more: { sha256?: string; refuse?: Error } = {}) {
+function api(more: { swapWeights?: string; swapManifest?: string; refuse?: Error } = {}) {
   const pinned: string[] = [];
   return {
     pinned,
-    weights: async () => ({ cid: "bafkweights", bytes: WEIGHTS.length, sha256: more.sha256 ?? (await digest(WEIGHTS)) }),
-    manifest: (text: Blob | string) => {
-      if (more.refuse) return Promise.reject(more.refuse);
+    base: "http://api.test",
+    weights: async () => ({
+      cid: await cidOf(more.swapWeights ?? WEIGHTS),
+      bytes: WEIGHTS.length,
+      sha256: await digest(WEIGHTS),
+    }),
+    manifest: async (text: Blob | string) => {
+      if (more.refuse) throw more.refuse;
       pinned.push(text as string);
-      return Promise.resolve({ cid: "bafkmanifest" });
+      return { cid: await cidOf(more.swapManifest ?? (text as string)) };
     },
   };
 }
@@ -65,13 +76,13 @@ describe("given a manifest and weights", () => {
   it("when what it may leave out is missing, then it is filled in and pinned", async () => {
     const { result, checks, pinned } = await check(files(GOOD));
     expect(checks.map((one) => one.state)).toEqual(Array(6).fill("good"));
-    expect(result?.manifestCid).toBe("bafkmanifest");
+    expect(result?.manifestCid).toBe(await cidOf(pinned[0] ?? ""));
     const sent = JSON.parse(pinned[0] ?? "") as typeof GOOD;
-    expect(sent.weights).toEqual({ format: "keras", sha256: await digest(WEIGHTS), bytes: 17, cid: "bafkweights" });
+    expect(sent.weights).toEqual({ format: "keras", sha256: await digest(WEIGHTS), bytes: 17, cid: await cidOf(WEIGHTS) });
   });
 
   it("when it states everything, then exactly its own bytes are pinned", async () => {
-    const weights = { ...GOOD.weights, sha256: await digest(WEIGHTS), bytes: 17, cid: "bafkweights" };
+    const weights = { ...GOOD.weights, sha256: await digest(WEIGHTS), bytes: 17, cid: await cidOf(WEIGHTS) };
     const given = files({ ...GOOD, weights });
     const { pinned } = await check(given);
     expect(pinned).toEqual([await given.manifest.text()]);
@@ -110,8 +121,13 @@ describe("given a manifest and weights", () => {
     expect((await check(files(GOOD, "dog\ncat"))).bad?.name).toBe("labels");
   });
 
-  it("when other bytes were pinned than were read here, then it stops", async () => {
-    expect((await check(files(GOOD), api({ sha256: SHA }))).bad?.name).toBe("pinWeights");
+  it.each([
+    ["pinWeights", { swapWeights: "others" }],
+    ["pinManifest", { swapManifest: "{}" }],
+  ])("when the API names other bytes than it was sent at %s, then it stops there", async (name, swap) => {
+    const { result, bad } = await check(files(GOOD), api(swap));
+    expect(result).toBeNull();
+    expect(bad).toMatchObject({ name, text: catalogue.en.publish.told.changedOnTheWay });
   });
 
   it("when the API refuses the manifest, then its words are shown", async () => {

@@ -1,7 +1,10 @@
 /** The checks before publishing, one after the other; the first that fails ends them. */
+import { toHex } from "viem";
+
 import type { ApiClient } from "../../api/client";
 import { sha256 } from "../../content/cid";
 import { plain } from "../../content/plain";
+import { checkedUpload, OtherBytes } from "../../content/upload";
 import { tell } from "../../parts";
 import type { Language, Words } from "../../words";
 import { byteSize, shorten } from "../../words/format";
@@ -39,7 +42,7 @@ export const UNTOUCHED: Check[] = CHECKS.map((name) => ({ name, state: "waiting"
  */
 export async function runChecks(
   files: Files,
-  api: Pick<ApiClient, "weights" | "manifest">,
+  api: Pick<ApiClient, "base" | "weights" | "manifest">,
   words: Words,
   language: Language,
   onChange: (checks: Check[]) => void,
@@ -90,11 +93,11 @@ export async function runChecks(
       return [null, (fill ? said.told.labelsFilled : said.told.labels)(labels.length)];
     });
     const weights = document.weights as Document;
-    const digest = await step("weights", async () => {
+    const bytes = await step("weights", async () => {
       if (files.weights.size > MAX_WEIGHTS) throw new Failed(said.told.tooLarge(byteSize(MAX_WEIGHTS, language)));
       const { size } = files.weights;
       const bytes = new Uint8Array(await files.weights.arrayBuffer());
-      const hex = Array.from(await sha256(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+      const hex = toHex(await sha256(bytes)).slice(2);
       if (weights.sha256 !== undefined && weights.sha256 !== hex) {
         throw new Failed(said.told.shaDiffers(shown(weights.sha256), hex));
       }
@@ -106,11 +109,11 @@ export async function runChecks(
         Object.assign(weights, { sha256: hex, bytes: size });
         changed = true;
       }
-      return [hex, (fill ? said.told.filled : said.told.sha)(shorten(hex, 10))];
+      return [bytes, (fill ? said.told.filled : said.told.sha)(shorten(hex, 10))];
     });
     await step("pinWeights", async () => {
-      const pinned = await api.weights(files.weights, files.weights.name, signal);
-      if (pinned.sha256 !== digest) throw new Failed(said.told.changedOnTheWay);
+      const upload = () => api.weights(files.weights, files.weights.name, signal);
+      const pinned = await checkedUpload(api.base, bytes, upload, signal);
       if (weights.cid === undefined) {
         weights.cid = pinned.cid;
         changed = true;
@@ -121,7 +124,8 @@ export async function runChecks(
     });
     const manifestCid = await step("pinManifest", async () => {
       // Untouched, it is pinned as it was written: its CID is then the one that its author knows.
-      const { cid } = await api.manifest(changed ? JSON.stringify(document) : source, signal);
+      const text = changed ? JSON.stringify(document) : source;
+      const { cid } = await checkedUpload(api.base, new TextEncoder().encode(text), () => api.manifest(text, signal), signal);
       return [cid, cid];
     });
     return { manifestCid, document };
@@ -139,6 +143,7 @@ function reason(error: unknown, words: Words): string {
   const said = words.publish.told;
   if (error instanceof Failed) return error.message;
   if (error instanceof FieldWrong) return said.field(error.field, error.expected);
+  if (error instanceof OtherBytes) return said.changedOnTheWay;
   if (error instanceof SyntaxError) return `${said.notJson} (${error.message})`;
   const told = tell(error, words);
   return [told.title, told.text, told.remedy].filter(Boolean).join(" ");
