@@ -89,6 +89,28 @@ def no_funds(account: str, fault: RpcFault) -> TransactionRefused | None:
     return error
 
 
+def has_it_already(fault: RpcFault) -> bool:
+    """Whether a node refuses a transaction because it was sent it before."""
+    return _says(fault, "already known", "known transaction", "already imported", "already exists", "already in mempool")
+
+
+def nonce_is_used(fault: RpcFault) -> bool:
+    """Whether a node refuses a transaction because one of its nonce is mined, maybe itself."""
+    return _says(fault, "nonce too low", "nonce is too low")
+
+
+def has_trouble(fault: RpcFault) -> bool:
+    """Whether a node refuses for reasons of its own: it may take the same transaction later, or have taken it."""
+    return _says(
+        fault, "pool is full", "txpool full", "limit exceeded", "rate limit", "timeout", "internal error", "too many"
+    )
+
+
+def _says(fault: RpcFault, *parts: str) -> bool:
+    reason = fault.reason.lower()
+    return any(part in reason for part in parts)
+
+
 async def view(rpc: Rpc, contract: str, function: str, *arguments: object) -> tuple[Any, ...]:
     """Call a view function at the newest block.
 

@@ -9,7 +9,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from oracle.chain.calls import no_funds, remedy_of, revert_of
+from oracle.chain.calls import has_it_already, has_trouble, no_funds, nonce_is_used, remedy_of, revert_of
 from oracle.chain.codec import InvalidData, encode_report, hexed, quantity, unhexed
 from oracle.chain.coordinator import CoordinatorLog, read_header, read_log, settlements
 from oracle.chain.fees import FeeMarket, FeePolicy
@@ -24,8 +24,6 @@ _CALL_OVERHEAD = 40_000  # what the coordinator keeps back for each call it make
 _TRANSFER_GAS = 50_000  # what it gives the requester of a failed item with the money
 # Two token balances emptied by withdrawals between estimate and block: 17,100 more each to write again (EIP-2929).
 _STORAGE_MARGIN = 35_000
-_KNOWN = ("already known", "known transaction", "already imported", "already exists", "already in mempool")
-_NODE_TROUBLE = ("pool is full", "txpool full", "limit exceeded", "rate limit", "timeout", "internal error", "too many")
 _FEES_TOO_LOW = ("underpriced", "less than block base fee", "fee too low", "fee cap less", "max fee per gas", "tip too")
 _TOO_MUCH_GAS = ("exceeds block gas limit", "gas limit too high", "exceeds gas limit", "gas too high", "intrinsic gas")
 
@@ -164,16 +162,16 @@ class EthereumReportSender:
     async def _judge_refusal(self, report: SignedReport, fault: RpcFault) -> None:
         """Return when the refusal is none; else raise what it means."""
         reason = fault.reason.lower()
-        if any(part in reason for part in _KNOWN):
+        if has_it_already(fault):
             return
-        if "nonce too low" in reason or "nonce is too low" in reason:
+        if nonce_is_used(fault):
             if await self._rpc.call("eth_getTransactionReceipt", [hexed(report.transaction_hash)]) is not None:
                 return
             raise TransactionRefused(
                 f"nonce {report.nonce} of {self.address} was used by another transaction",
                 remedy="let no other program send with the operator's key",
             ) from fault
-        if any(part in reason for part in _NODE_TROUBLE):
+        if has_trouble(fault):
             raise fault
         underpriced = any(part in reason for part in _FEES_TOO_LOW)
         remedy = "its fees are too low; replace it with higher ones" if underpriced else ""

@@ -15,7 +15,16 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 
-from oracle.chain.calls import CallReverted, RevertedInBlock, no_funds, read_number, revert_of
+from oracle.chain.calls import (
+    CallReverted,
+    RevertedInBlock,
+    has_it_already,
+    has_trouble,
+    no_funds,
+    nonce_is_used,
+    read_number,
+    revert_of,
+)
 from oracle.chain.codec import InvalidData, hexed, quantity, unhexed
 from oracle.chain.fees import FeeMarket, FeePolicy
 from oracle.chain.rpc import Rpc, RpcFault
@@ -28,6 +37,7 @@ MOST_REPLACEMENTS = 8
 
 _FIRST_POLL_SECONDS = 0.02
 _LAST_POLL_SECONDS = 1.0
+_LOOKS = 4
 _log = logger("chain")
 
 
@@ -193,11 +203,12 @@ class TransactionSender:
 
     async def _problem(self, signed: Signed, answer: object) -> ChainError | None:
         if isinstance(answer, RpcFault):
-            reason = answer.reason.lower()
-            if "already known" in reason:
+            if has_it_already(answer):
                 return None
-            if "nonce too low" in reason and await self._receipt_of(signed) is not None:
-                return None  # it was sent again after an answer that was lost, and is mined by now
+            if has_trouble(answer):
+                return answer
+            if nonce_is_used(answer) and await self._is_mined(signed):
+                return None  # it was sent again after an answer that was lost
             refused = TransactionRefused(f"the node refused the transaction: {answer.reason}")
             return no_funds(self.address, answer) or refused
         return answer if isinstance(answer, ChainError) else None
@@ -289,11 +300,16 @@ class TransactionSender:
         except RpcUnavailable as error:
             _log.debug("transaction %s: %s", short(signed.transaction_hash), error)
 
-    async def _receipt_of(self, signed: Signed) -> object:
-        try:
-            return await self._rpc.call("eth_getTransactionReceipt", [hexed(signed.transaction_hash)])
-        except RpcUnavailable:
-            return None
+    async def _is_mined(self, signed: Signed) -> bool:
+        """Whether there is a receipt; a node behind the one that took it gets a moment to catch up."""
+        for look in range(_LOOKS):
+            await asyncio.sleep(_FIRST_POLL_SECONDS if look == 0 else _LAST_POLL_SECONDS)
+            try:
+                if await self._rpc.call("eth_getTransactionReceipt", [hexed(signed.transaction_hash)]) is not None:
+                    return True
+            except RpcUnavailable as error:
+                _log.debug("transaction %s: %s", short(signed.transaction_hash), error)
+        return False
 
     def _mined(self, transaction_hash: bytes, raw: Mapping[str, Any]) -> Mined:
         try:

@@ -268,3 +268,24 @@ async def test_given_an_answer_that_was_lost_when_the_second_try_finds_it_mined_
     rpc.pool.clear()
     with pytest.raises(TransactionRefused):
         await sender.transact(COORDINATOR, b"")
+
+
+@pytest.mark.parametrize("words", ["already known", "transaction already imported", "ALREADY_EXISTS: already in mempool"])
+async def test_given_a_node_that_has_the_transaction_already_when_sent_then_it_is_followed(words: str) -> None:
+    rpc = BlockRpc()
+    safe = Safe(rpc)
+    sender = TransactionSender(rpc, USER, 31337, receipt_timeout=0.0)
+    await sender.transact(COORDINATOR, b"", save=safe)
+    rpc.refuse = {0: fault(words)}
+    assert (await sender.transact(COORDINATOR, b"")).transaction_hash == safe.kept[0].transaction_hash
+
+
+async def test_given_a_node_in_trouble_when_it_refuses_then_the_transaction_counts_as_one_that_may_be_on_its_way() -> (
+    None
+):
+    rpc = BlockRpc()
+    rpc.refuse = {0: fault("internal error")}
+    sender = TransactionSender(rpc, USER, 31337, receipt_timeout=0.0)
+    with pytest.raises(RpcUnavailable):
+        await sender.transact(COORDINATOR, b"")
+    assert len(sender.sent) == 1
