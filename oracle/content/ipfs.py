@@ -23,6 +23,7 @@ from oracle.content.unixfs import (
     FileBuilder,
     FileNode,
     cid_of,
+    folder_of,
     read_block,
     rechunk,
 )
@@ -35,6 +36,7 @@ T = TypeVar("T")
 _PIECE = 1024 * 1024
 _SLOWEST = 1024 * 1024  # bytes a second that a node must store at least, beside the time for any file
 _REPLY_BYTES = 64 * 1024  # of JSON that a node may answer for each file added
+_NOT_PINNED = "not pinned or pinned indirectly"  # Kubo's words
 _BROKEN_REPLY = (AssertionError, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -144,7 +146,7 @@ class IpfsContentStore:
         """
 
         def work(leash: Leash) -> Sequence[Cid]:
-            with path.open("rb") as file:
+            with _opened(path) as file:
                 ours = file_cid(file, leash)
                 file.seek(0)
                 return self._upload([file], [ours], leash)
@@ -152,6 +154,57 @@ class IpfsContentStore:
         size = (await asyncio.to_thread(path.stat)).st_size
         (cid,) = await self._added(work, self._add_timeout + size / _SLOWEST)
         return cid
+
+    async def name(self, content: bytes | Path) -> Cid:
+        """The CID that ``add`` would give; nothing is stored. Raises OSError."""
+
+        def work() -> Cid:
+            with _opened(content) as file:
+                return file_cid(file)
+
+        return await asyncio.to_thread(work)
+
+    async def hold(self, content: bytes | Path) -> Cid:
+        """Store one file, and pin it by a folder of its own: letting go of that touches no other pin of the file.
+
+        Its time grows as that of ``add_file``. Raises what ``add_file`` raises.
+        """
+
+        def work(leash: Leash) -> Cid:
+            with _opened(content) as file:
+                ours = file_cid(file, leash)
+                file.seek(0)
+                self._upload([file], [ours], leash, pin=False)
+            folder = folder_of(ours)
+
+            def pin(client: Any) -> str:
+                put = client.block.put(io.BytesIO(folder.data), opts={"cid-codec": "dag-pb", "mhtype": "sha2-256"})
+                client.pin.add(folder.cid.text)
+                return str(put["Key"])
+
+            if self._stored(pin, leash) != folder.cid.text:
+                raise ContentCorrupt("the IPFS node's answer to add makes no sense")
+            return ours
+
+        size = len(content) if isinstance(content, bytes) else (await asyncio.to_thread(content.stat)).st_size
+        return await self._added(work, self._add_timeout + size / _SLOWEST)
+
+    async def let_go(self, cid: Cid) -> None:
+        """Unpin what ``hold`` pinned; the node may then delete it, unless something else pins it. Twice is no error.
+
+        Raises ContentUnavailable.
+        """
+
+        def work(leash: Leash) -> None:
+            try:
+                self._client(leash, _REPLY_BYTES).pin.rm(folder_of(cid).cid.text)
+            except exceptions.ErrorResponse as error:
+                if _NOT_PINNED not in str(error):
+                    raise ContentUnavailable(f"the IPFS node does not unpin {cid}: {error}") from error
+            except exceptions.Error as error:
+                raise self._unreachable(error) from error
+
+        await self._added(work, self._add_timeout)
 
     async def version(self, *, timeout: float = 5.0) -> str:
         """The node's version, as a sign of life. ``timeout`` in seconds. Raises ContentUnavailable."""
@@ -186,7 +239,7 @@ class IpfsContentStore:
             # Threads that still work for us, because of a time-out, an error elsewhere or a cancellation, let go.
             leash.pull()
 
-    async def _added(self, work: Callable[[Leash], Sequence[Cid]], seconds: float) -> Sequence[Cid]:
+    async def _added(self, work: Callable[[Leash], T], seconds: float) -> T:
         try:
             return await self._bounded(seconds, lambda leash: self._in_thread(work, leash))
         except TimeoutError as error:
@@ -266,11 +319,13 @@ class IpfsContentStore:
             raise ContentCorrupt(f"the IPFS node served {len(data):,} bytes for {cid} that do not hash to it")
         return data
 
-    def _upload(self, files: Sequence[BinaryIO], ours: Sequence[Cid], leash: Leash) -> Sequence[Cid]:
-        try:
-            reply = self._client(leash, _REPLY_BYTES * len(files)).add(
+    def _upload(
+        self, files: Sequence[BinaryIO], ours: Sequence[Cid], leash: Leash, *, pin: bool = True
+    ) -> Sequence[Cid]:
+        def add(client: Any) -> Mapping[str, str]:
+            reply = client.add(
                 *(_Upload(file, index) for index, file in enumerate(files)),
-                pin=True,
+                pin=pin,
                 cid_version=1,
                 raw_leaves=True,
                 chunker=f"size-{CHUNK_BYTES}",
@@ -278,18 +333,25 @@ class IpfsContentStore:
                 opts={"max-file-links": str(MAX_LINKS), "hash": "sha2-256"},
             )
             entries = [reply] if isinstance(reply, Mapping) else reply
-            theirs = {str(entry["Name"]): str(entry["Hash"]) for entry in entries}
+            return {str(entry["Name"]): str(entry["Hash"]) for entry in entries}
+
+        theirs = self._stored(add, leash, budget=_REPLY_BYTES * len(files))
+        for index, cid in enumerate(ours):
+            answer = theirs.get(str(index), "no CID")
+            if answer != cid.text:
+                raise ContentCorrupt(f"the IPFS node names a file {answer} whose CID is {cid}")
+        return ours
+
+    def _stored(self, call: Callable[[Any], T], leash: Leash, *, budget: int = 2 * _REPLY_BYTES) -> T:
+        """What a call that stores says."""
+        try:
+            return call(self._client(leash, budget))
         except exceptions.ErrorResponse as error:
             raise ContentUnavailable(f"the IPFS node does not store: {error}") from error
         except exceptions.Error as error:
             raise self._unreachable(error) from error
         except _BROKEN_REPLY as error:
             raise ContentCorrupt("the IPFS node's answer to add makes no sense") from error
-        for index, cid in enumerate(ours):
-            answer = theirs.get(str(index), "no CID")
-            if answer != cid.text:
-                raise ContentCorrupt(f"the IPFS node names a file {answer} whose CID is {cid}")
-        return ours
 
     def _read_version(self, leash: Leash) -> str:
         try:
@@ -304,6 +366,10 @@ class IpfsContentStore:
             f"the IPFS node at {self._address} does not answer as one: {error}",
             remedy="Check that the node runs and that the address is its RPC's (Kubo: Addresses.API).",
         )
+
+
+def _opened(content: bytes | Path) -> BinaryIO:
+    return io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
 
 
 def file_cid(file: Readable, leash: Leash | None = None) -> Cid:

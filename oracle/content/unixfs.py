@@ -7,7 +7,7 @@ real Kubo.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from oracle.content.cid import Block, decode_varint, encode_varint, name_block
@@ -24,6 +24,7 @@ MAX_NODE_LINKS = 65_536
 """No node that we read may have more links; the widest layouts in use have 8,192 at most."""
 
 _TYPE_RAW = 0
+_TYPE_DIRECTORY = 1
 _TYPE_FILE = 2
 _TYPE_NAMES = {1: "directory", 3: "metadata node", 4: "symbolic link", 5: "directory"}
 
@@ -163,6 +164,16 @@ def cid_of(data: bytes, *, version: int = 1) -> Cid:
     return builder.finish()[0]
 
 
+def folder_of(cid: Cid) -> Block:
+    """A folder with this one file in it: a root by which the file can be pinned, apart from every other pin of it.
+
+    It follows from the CID alone, and is no part of any file.
+    """
+    link = _encode_bytes(1, cid.value) + _encode_bytes(2, b"upload")
+    data = _encode_bytes(2, link) + _encode_bytes(1, _encode_number(1, _TYPE_DIRECTORY))
+    return Block(name_block(data, version=1, codec=CODEC_DAG_PB), data)
+
+
 def _field(number: int, wire: int) -> bytes:
     return bytes((number << 3 | wire,))
 
@@ -219,7 +230,23 @@ def read_block(cid: Cid, data: bytes) -> FileNode:
         raise ContentMalformed(f"{cid} is not a readable file: {error}") from error
 
 
+def links_of(cid: Cid, data: bytes) -> Sequence[Cid]:
+    """What a block links to, be it of a file or of a folder. Raises ContentMalformed when it cannot be read."""
+    if cid.codec == CODEC_RAW:
+        return ()
+    try:
+        return _parts(data)[0]
+    except ValueError as error:
+        raise ContentMalformed(f"{cid} is not a readable node: {error}") from error
+
+
 def _read_node(data: bytes) -> FileNode:
+    links, unixfs = _parts(data)
+    return _read_unixfs(unixfs, links)
+
+
+def _parts(data: bytes) -> tuple[list[Cid], bytes]:
+    """A dag-pb node's links and its UnixFS data."""
     links: list[Cid] = []
     unixfs: bytes | None = None
     previous = 0
@@ -242,7 +269,7 @@ def _read_node(data: bytes) -> FileNode:
         previous = number
     if unixfs is None:
         raise ValueError("the node holds no UnixFS data")
-    return _read_unixfs(unixfs, links)
+    return links, unixfs
 
 
 def _read_link(data: bytes) -> Cid:

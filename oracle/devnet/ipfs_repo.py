@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from oracle.content.cid import Block
-from oracle.content.unixfs import FileNode, read_block
+from oracle.content.unixfs import FileNode, links_of, read_block
 from oracle.domain import Cid
 from oracle.errors import ConfigurationError, ContentMalformed, ContentUnavailable
 
@@ -103,17 +103,17 @@ class Repo:
             offset += size
 
     def walk(self, root: Cid) -> Iterator[Cid]:
-        """Every block of a file, each once, the root first. Raises ContentUnavailable when one is missing."""
+        """Every block of a file or folder, each once, the root first. Raises ContentUnavailable when one is missing."""
         seen = {root}
         waiting = [root]
         while waiting:
             cid = waiting.pop()
             yield cid
             try:
-                children = self.node(cid).children
+                children = links_of(cid, self.get(cid))
             except ContentMalformed:
-                continue  # not a file: it can be kept and pinned all the same
-            for child, _ in children:
+                continue  # of another kind: it can be kept and pinned all the same
+            for child in children:
                 if child not in seen:
                     seen.add(child)
                     waiting.append(child)

@@ -260,6 +260,34 @@ async def test_concurrent_calls_do_not_mix_their_answers(store: IpfsContentStore
     assert contents == [data for data in files for _ in range(3)]
 
 
+async def test_what_is_held_goes_when_it_is_let_go_and_no_pin_of_others_with_it(
+    store: IpfsContentStore, node: str, tmp_path: Path
+) -> None:
+    def kinds(cid: Cid) -> list[str]:
+        status, said = rpc(node, f"pin/ls?arg={cid}")
+        return [] if status == 500 else [found["Type"].partition(" ")[0] for found in json.loads(said)["Keys"].values()]
+
+    small, large = b"held alone" + node.encode(), sample(3 * CHUNK_BYTES)[5:]
+    path = tmp_path / "large"
+    path.write_bytes(large)
+    for content, data in ((small, small), (path, large)):
+        cid = await store.name(content)
+        assert cid == cid_of(data)
+        assert kinds(cid) == []
+        for _ in range(2):
+            assert await store.hold(content) == cid
+            assert kinds(cid) == ["indirect"]
+        await store.let_go(cid)
+        assert kinds(cid) == []
+        await store.let_go(cid)
+
+        await store.hold(content)
+        await store.add([data])
+        await store.let_go(cid)
+        assert kinds(cid) == ["recursive"]
+        assert await store.fetch(cid, limit=len(data), timeout=5) == data
+
+
 async def test_the_node_tells_its_version(store: IpfsContentStore) -> None:
     assert await store.version() == "0.41.0" or os.environ.get("KUBO_BINARY")
 
