@@ -91,7 +91,9 @@ def no_funds(account: str, fault: RpcFault) -> TransactionRefused | None:
 
 def has_it_already(fault: RpcFault) -> bool:
     """Whether a node refuses a transaction because it was sent it before."""
-    return _says(fault, "already known", "known transaction", "already imported", "already exists", "already in mempool")
+    return _says(
+        fault, "already known", "known transaction", "already imported", "already exists", "already in mempool"
+    )
 
 
 def nonce_is_used(fault: RpcFault) -> bool:

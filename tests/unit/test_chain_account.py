@@ -270,7 +270,7 @@ async def test_given_an_answer_that_was_lost_when_the_second_try_finds_it_mined_
         await sender.transact(COORDINATOR, b"")
 
 
-@pytest.mark.parametrize("words", ["already known", "transaction already imported", "ALREADY_EXISTS: already in mempool"])
+@pytest.mark.parametrize("words", ["already known", "transaction already imported", "Already in mempool"])
 async def test_given_a_node_that_has_the_transaction_already_when_sent_then_it_is_followed(words: str) -> None:
     rpc = BlockRpc()
     safe = Safe(rpc)
