@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,16 +16,20 @@ import pytest
 from oracle.api import schemas
 from oracle.api.app import create_app
 from oracle.api.ports import World
-from oracle.domain import RequestStatus
+from oracle.domain import ImageFacts, RequestStatus
 from oracle.errors import StoreError
 from oracle.market import Price, Provider
 from oracle.settings import Settings
 from oracle.store import SqliteReads, SqliteRequestStore
 from tests.unit.api_doubles import ScriptedChain
 from tests.unit.doubles import MemoryContent
-from tests.unit.test_store_kit import COORDINATOR, RESULT, S, block, bring, receipt, report, rid, see
+from tests.unit.test_store_kit import COORDINATOR, RESULT, S, block, bring, receipt, report, rid, see, tx
 
 pytestmark = pytest.mark.integration
+
+
+FREE = Price(Decimal(0), Decimal(0), Decimal(0))
+PICTURE = ImageFacts("PNG", 28, 30, 321)
 
 
 class Clock:
@@ -64,7 +70,7 @@ async def client(tmp_path: Path, reads: SqliteReads) -> AsyncIterator[httpx.Asyn
 
 async def answer(store: SqliteRequestStore, numbers: list[int], nonce: int = 0) -> None:
     """Bring new requests all the way to their answer."""
-    await bring(store, numbers, S.COMPUTED)
+    await bring(store, numbers, S.COMPUTED, image=PICTURE)
     await store.save_report(report(700 + nonce, nonce, numbers))
     await store.close_report(receipt(700 + nonce, block(9), fulfilled=numbers))
 
@@ -92,11 +98,14 @@ async def test_given_requests_when_listed_then_pages_follow_each_other_newest_fi
 async def test_given_an_answered_request_when_read_then_picture_provider_report_and_every_step_are_there(
     store: SqliteRequestStore, client: httpx.AsyncClient
 ) -> None:
+    await store.ledger.save_providers([Provider("p", "corner", FREE, 2, 1.0, 2.0)])
     await answer(store, [1])
     told = (await client.get("/v1/requests/0x" + rid(1).hex())).json()
     schemas.Request.model_validate(told)
     assert told["status"] == "fulfilled"
-    assert told["report_transaction"].startswith("0xaa")
+    assert told["image"] == {"format": "PNG", "width": 28, "height": 30, "bytes": 321}
+    assert (told["provider"], told["provider_name"]) == ("p", "corner")
+    assert told["report_transaction"] == "0x" + tx(700).hex()
     assert told["payment"] == str(10**24 + 1)
     steps = [move["status"] for move in told["timeline"]]
     assert steps == ["seen", "confirmed", "ready", "computing", "computed", "posting", "fulfilled"]
@@ -164,7 +173,13 @@ async def test_given_answers_when_figures_are_asked_for_then_they_add_up(
     assert (model["model"], model["count"]) == (1, 3)
     assert model["box"][0] <= model["box"][2] == model["median_s"] <= model["box"][4]
     assert len(told["points"]) == 3
-    assert all(point["compute_s"] < point["total_s"] for point in told["points"])
+    for point in told["points"]:
+        assert (point["bytes"], point["pixels"]) == (321, 28 * 30)
+        steps = (await client.get(f"/v1/requests/{point['id']}/timeline")).json()["items"]
+        at = {step["status"]: step["at"] for step in steps}
+        assert point["at"] == at["fulfilled"]
+        assert point["total_s"] == at["fulfilled"] - at["seen"]
+        assert point["compute_s"] == at["computed"] - at["computing"]
     for path in ("/v1/stats", "/v1/stats.csv"):
         year = [
             (await client.get(path, params={"range": span})).status_code for span in (366 * 86_400, 366 * 86_400 + 1)
@@ -179,11 +194,32 @@ async def test_given_answers_when_figures_are_asked_for_then_they_add_up(
     assert speed.usual_seconds == model["median_s"]
 
 
+async def test_given_figures_that_take_long_when_others_ask_for_less_then_they_do_not_wait(
+    store: SqliteRequestStore, reads: SqliteReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await see(store, [1])
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> None:
+        begun.set()
+        go.wait(30)
+
+    monkeypatch.setattr("oracle.store.reading.figures", slow)
+    figures = asyncio.create_task(reads.figures(0.0, 10))
+    assert await asyncio.to_thread(begun.wait, 10)
+    try:
+        async with asyncio.timeout(10):
+            assert len((await reads.requests()).items) == 1
+            assert await reads.request(rid(1)) is not None
+            assert await reads.providers() == []
+    finally:
+        go.set()
+    await figures
+
+
 async def test_given_a_provider_when_listed_then_price_speed_reputation_and_why(
     store: SqliteRequestStore, client: httpx.AsyncClient
 ) -> None:
-    from decimal import Decimal
-
     price = Price(Decimal("0.001"), Decimal("0.0001"), Decimal("0.0002"))
     known = Provider(
         "0x" + "2f" * 20, "corner", price, 2, 1.0, 2.0, images_per_second=10.0, good=5.0, failed=1.0,

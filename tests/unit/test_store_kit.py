@@ -9,6 +9,7 @@ from oracle.domain import (
     Cid,
     FailureReason,
     Fees,
+    ImageFacts,
     InferenceRequest,
     LogPosition,
     OnChainStatus,
@@ -94,7 +95,13 @@ async def see(store: SqliteRequestStore, numbers: Iterable[int], at: int = 5, de
     await store.commit_scan([seen(n, block(at), deadline) for n in numbers], [block(at)], block(at))
 
 
-async def bring(store: SqliteRequestStore, numbers: Iterable[int], to: RequestStatus, deadline: int = FAR) -> None:
+async def bring(
+    store: SqliteRequestStore,
+    numbers: Iterable[int],
+    to: RequestStatus,
+    deadline: int = FAR,
+    image: ImageFacts | None = None,
+) -> None:
     """See new requests in block 5 and bring them to a status before posting, the way the pipeline does."""
     numbers = list(numbers)
     await see(store, numbers, deadline=deadline)
@@ -107,7 +114,7 @@ async def bring(store: SqliteRequestStore, numbers: Iterable[int], to: RequestSt
         moves = [Move(rid(n), S.FAILED, failure=FailureReason.IMAGE_TOO_LARGE, detail="too large") for n in numbers]
         await store.move(moves, expected=[S.CONFIRMED])
         return
-    await store.move([Move(rid(n), S.READY) for n in numbers], expected=[S.CONFIRMED])
+    await store.move([Move(rid(n), S.READY, image=image) for n in numbers], expected=[S.CONFIRMED])
     if to is S.READY:
         return
     await store.open_batch(f"batch-{numbers[0]}", [rid(n) for n in numbers])
