@@ -21,6 +21,15 @@ export const storage = {
       // Nothing was kept either.
     }
   },
+  /** Keys that begin so. */
+  keys(prefix: string): string[] {
+    try {
+      const keys = Object.keys(localStorage).filter((key) => key.startsWith(`sibyl.${prefix}`));
+      return keys.map((key) => key.slice("sibyl.".length));
+    } catch {
+      return [];
+    }
+  },
   json(key: string): unknown {
     const text = this.get(key);
     if (text === null) return null;

@@ -1,5 +1,6 @@
 import {
   type Address,
+  createPublicClient,
   createWalletClient,
   custom,
   domainSeparator,
@@ -63,6 +64,7 @@ beforeEach(() => {
   timestamp = 1_000n;
   sent = [];
   outcome = "mined";
+  refusal = null;
   uploads.mockReset().mockResolvedValue({ cid: CID, bytes: 1, format: "PNG", width: 1, height: 1 });
   wishes.mockReset().mockResolvedValue();
   vi.mocked(transact).mockImplementation((_, call, progress) => {
@@ -88,7 +90,20 @@ const client = {
   readContract: ({ functionName }: { functionName: string }) =>
     functionName in reads ? Promise.resolve(reads[functionName]) : Promise.reject(new Error(`no ${functionName}`)),
   getBlock: () => Promise.resolve({ timestamp }),
+  simulateContract: (call: Call) => node.simulateContract({ ...call, account: PERSON.address }),
 } as unknown as PublicClient;
+
+/** What the node says to a call that is tried; null when it works. */
+let refusal: unknown = null;
+const node = createPublicClient({
+  transport: custom(
+    {
+      // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- nodes answer with plain objects
+      request: () => (refusal === null ? Promise.resolve("0x") : Promise.reject(refusal)),
+    },
+    { retryCount: 0 },
+  ),
+});
 
 async function asking(order: Partial<Order> = {}, token: Address | null = null) {
   const steps: AskStep[] = [];
@@ -219,6 +234,53 @@ describe("asking a model that is priced in a token", () => {
       [COORDINATOR, "requestWithToken"],
     ]);
     expect(sent[0]?.args).toEqual([COORDINATOR, PRICE]);
+  });
+
+  test.each([
+    ["by anvil's words", { code: 3, message: "execution reverted", data: "0x" }],
+    ["without a reason", { code: -32000, message: "execution reverted" }],
+    ["with one", { code: 3, message: "execution reverted: approve from non-zero", data: "0x08c379a0" }],
+  ])("given a token that refuses to change a permission %s, when asked, then the old one is taken back first", async (_, said) => {
+    reads.allowance = 1n;
+    refusal = said;
+    const { result, steps, all } = await asking({}, TOKEN);
+    expect(result.status).toBe("fulfilled");
+    expect(all).toEqual([
+      "quoting",
+      "revoking",
+      "clearing",
+      "approving",
+      "allowing",
+      "simulating",
+      "signing",
+      "mining",
+    ]);
+    expect(steps).toEqual(["quoting", "approving", ...all.slice(1)]);
+    expect(sent.map((call) => [call.functionName, call.args.at(-1)])).toEqual([
+      ["approve", 0n],
+      ["approve", PRICE],
+      ["requestWithToken", PRICE],
+    ]);
+  });
+
+  test("given a token that lets a permission be changed, when asked, then one approval is enough", async () => {
+    reads.allowance = 1n;
+    await asking({}, TOKEN);
+    expect(sent.map((call) => call.functionName)).toEqual(["approve", "requestWithToken"]);
+  });
+
+  test("given a node that fails while an approval is tried, when asked, then no permission is taken back for it", async () => {
+    reads.allowance = 1n;
+    refusal = Object.assign(new Error("fetch failed"), { name: "HttpRequestError" });
+    const { result } = await asking({}, TOKEN);
+    expect(result.status).toBe("rejected");
+    expect(sent).toEqual([]);
+  });
+
+  test("given no permission yet, when asked, then there is nothing to take back", async () => {
+    refusal = { code: 3, message: "execution reverted", data: "0x" };
+    await asking({}, TOKEN);
+    expect(sent.map((call) => call.functionName)).toEqual(["approve", "requestWithToken"]);
   });
 
   test("given a wallet that cannot sign permits, when asked, then an approval does", async () => {

@@ -1,8 +1,9 @@
-import { useQueryClient } from "@tanstack/react-query";
-import { useCallback, useEffect, useRef, useState } from "react";
 import {
   type Address,
+  BaseError,
+  ContractFunctionRevertedError,
   domainSeparator,
+  ExecutionRevertedError,
   type Hash,
   type Hex,
   parseEventLogs,
@@ -14,19 +15,14 @@ import {
   zeroAddress,
 } from "viem";
 import { signTypedData } from "viem/actions";
-import { type Config as WagmiConfig, useConfig as useWagmi, useConnection } from "wagmi";
 
 import type { ApiClient } from "../api/client";
-import { useConfig } from "../api/config";
 import type { Config, Model } from "../api/types";
 import { parseCid } from "../content/cid";
-import { storage } from "../storage";
 import { coordinatorAbi, erc20Abi } from "./abi";
-import { type Actor, type Call, followed, type Progress, transact, unlessAborted, walletOf } from "./actions";
-import { publicClient } from "./client";
-import { OtherAccount, troubleOf, Unfollowed } from "./errors";
+import { type Actor, type Call, type Done, transact, unlessAborted, walletOf } from "./actions";
+import { troubleOf } from "./errors";
 import type { Note, Watched } from "./follow";
-import { identity } from "./wagmi";
 
 /** Seconds for the answer, beside the window in which nobody begins. */
 export const ANSWER_SECONDS = 600;
@@ -48,18 +44,13 @@ export type AskStep =
   | "wishing"
   | "quoting"
   | "permitting"
+  | "revoking"
+  | "clearing"
   | "approving"
   | "allowing"
   | "simulating"
   | "signing"
   | "mining";
-
-export type AskState =
-  | { step: "idle" }
-  | { step: AskStep; steps: readonly AskStep[]; hash?: Hash; note?: Note }
-  | { step: "done"; id: Hex; resumed: boolean }
-  | { step: "cancelled" | "replaced"; hash: Hash }
-  | { step: "failed"; at: AskStep; error: unknown };
 
 /** The contract asks for more than was shown. It reads as the contract's own refusal would. */
 export class PriceRose extends Error {
@@ -144,8 +135,7 @@ export async function ask(asker: Asker, order: Order, progress: AskProgress, sig
     },
     signal,
   );
-  if (done.kind !== "mined") return done;
-  return { kind: "asked", id: requestIn(done.receipt, config.coordinator, account) };
+  return askedBy(done, config, account);
 
   async function paying(): Promise<Call> {
     const of = (functionName: string, args: readonly unknown[], value = 0n): Call => ({
@@ -176,21 +166,53 @@ export async function ask(asker: Asker, order: Order, progress: AskProgress, sig
     }
     steps.splice(steps.indexOf("simulating"), 0, "approving", "allowing");
     at("approving");
+    if (allowance > 0n && (await refuses(asker, approvalOf(token, payment)))) {
+      // Some tokens change a permission only from nothing, so that nobody can spend the old and the new one.
+      steps.splice(steps.indexOf("approving"), 0, "revoking", "clearing");
+      await approve(token, 0n, "revoking", "clearing");
+    }
+    await approve(token, payment, "approving", "allowing");
+    return of("requestWithToken", [...terms, payment]);
+  }
+
+  function approvalOf(token: Address, amount: bigint): Call {
+    return { address: token, abi: erc20Abi, functionName: "approve", args: [config.coordinator, amount] };
+  }
+
+  async function approve(token: Address, amount: bigint, asking: AskStep, waiting: AskStep): Promise<void> {
+    at(asking);
     const approval = await transact(
       asker,
-      { address: token, abi: erc20Abi, functionName: "approve", args: [config.coordinator, payment] },
+      approvalOf(token, amount),
       {
         step: (step) => {
-          if (step === "mining") at("allowing");
+          if (step === "mining") at(waiting);
         },
         sent: () => undefined,
         note: (note) => progress.note(note),
-      } satisfies Progress,
+      },
       signal,
     );
     if (approval.kind !== "mined") throw new Error("The approval was replaced in the wallet");
-    return of("requestWithToken", [...terms, payment]);
   }
+}
+
+/** Whether the contract itself says no; a network that fails to answer is thrown. */
+async function refuses({ client, account }: Asker, call: Call): Promise<boolean> {
+  try {
+    await client.simulateContract({ ...call, account });
+    return false;
+  } catch (error) {
+    const reverts = (one: unknown) => one instanceof ContractFunctionRevertedError || one instanceof ExecutionRevertedError;
+    if (error instanceof BaseError && error.walk(reverts)) return true;
+    throw error;
+  }
+}
+
+/** What a payment's end is for whoever asked. */
+export function askedBy(done: Done, config: Config, account: Address): Asked {
+  if (done.kind !== "mined") return done;
+  return { kind: "asked", id: requestIn(done.receipt, config.coordinator, account) };
 }
 
 /** The id that a mined request got. */
@@ -264,208 +286,4 @@ async function permitted(
   if (signature.length !== 132) return null;
   const { r, s, yParity } = parseSignature(signature);
   return { deadline, v: 27 + yParity, r, s };
-}
-
-/** What another tab needs to go on following; money as text, since JSON knows no bigint. */
-interface Kept {
-  identity: string;
-  hash: Hash;
-  account: Address;
-  to: Address;
-  data: Hex;
-  value: string;
-  nonce: number;
-  since: string;
-}
-
-const KEPT = "asking";
-
-function keep(config: Config, { value, since, ...rest }: Watched): void {
-  const kept: Kept = { identity: identity(config), value: value.toString(), since: since.toString(), ...rest };
-  storage.set(KEPT, JSON.stringify(kept));
-}
-
-function keptFor(config: Config): Watched | null {
-  const kept = storage.json(KEPT) as Partial<Kept> | null;
-  if (kept?.identity !== identity(config) || !kept.hash || !kept.account || !kept.to || !kept.data) return null;
-  try {
-    return {
-      hash: kept.hash,
-      account: kept.account,
-      to: kept.to,
-      data: kept.data,
-      nonce: Number(kept.nonce),
-      value: BigInt(kept.value ?? 0),
-      since: BigInt(kept.since ?? 0),
-    };
-  } catch {
-    return null;
-  }
-}
-
-const RUNNING: ReadonlySet<string> = new Set<AskStep>([
-  "uploading",
-  "wishing",
-  "quoting",
-  "permitting",
-  "approving",
-  "allowing",
-  "simulating",
-  "signing",
-  "mining",
-]);
-
-export function isRunning(state: AskState): state is Extract<AskState, { steps: readonly AskStep[] }> {
-  return RUNNING.has(state.step);
-}
-
-/**
- * Asking, as a state. A payment that was sent is followed even when the tab was closed in between; a change of account
- * stops everything that is not sent yet.
- */
-export function useAsk(): { state: AskState; start: (order: Order) => void; reset: () => void } {
-  const { config, api } = useConfig();
-  const wagmi: WagmiConfig = useWagmi();
-  const queries = useQueryClient();
-  const { address } = useConnection();
-  const [state, setState] = useState<AskState>({ step: "idle" });
-  const current = useRef<AbortController | null>(null);
-  const mining = useRef(false);
-  /** A payment that was sent and is out of sight: it is looked for before anything is paid again. */
-  const unfollowed = useRef<Watched | null>(null);
-  const followedNow = useRef<Watched | null>(null);
-
-  const begin = useCallback((work: (tools: Tools) => Promise<AskState>) => {
-    current.current?.abort(new Error("started anew"));
-    const controller = new AbortController();
-    current.current = controller;
-    mining.current = false;
-    let at: AskStep = "quoting";
-    const set: Tools["set"] = (next) => {
-      if (current.current === controller) setState(next);
-    };
-    const tools: Tools = {
-      signal: controller.signal,
-      set,
-      at: (step, steps) => {
-        at = step;
-        if (step === "mining") mining.current = true;
-        set((last) => (isRunning(last) && last.step === step ? { ...last, steps } : { step, steps: [...steps] }));
-      },
-      note: (note) => set((last) => (isRunning(last) ? { ...last, note } : last)),
-    };
-    work(tools)
-      .then((end) => {
-        if (end.step !== "idle") storage.remove(KEPT);
-        set(end);
-      })
-      .catch((error: unknown) => {
-        // Leaving the page is no end: what was sent is taken up again on the next visit.
-        if (error === LEFT) return;
-        if (troubleOf(error).kind === "refused-in-block") storage.remove(KEPT);
-        if (error instanceof Unfollowed && at === "mining" && current.current === controller) {
-          unfollowed.current = followedNow.current;
-        }
-        set({ step: "failed", at, error });
-      })
-      .finally(() => {
-        if (current.current === controller) mining.current = false;
-      });
-  }, []);
-
-  const resume = useCallback(
-    (watched: Watched) =>
-      begin(async (tools) => {
-        followedNow.current = watched;
-        tools.at("mining", ["mining"]);
-        tools.set((last) => (isRunning(last) ? { ...last, hash: watched.hash } : last));
-        const done = await followed(publicClient(config), watched, { note: tools.note }, tools.signal);
-        if (done.kind !== "mined") return { step: done.kind, hash: done.hash };
-        return { step: "done", id: requestIn(done.receipt, config.coordinator, watched.account), resumed: true };
-      }),
-    [begin, config],
-  );
-
-  const start = useCallback(
-    (order: Order) => {
-      const before = unfollowed.current;
-      unfollowed.current = null;
-      if (before) {
-        resume(before);
-        return;
-      }
-      begin(async (tools) => {
-        if (!address) throw new OtherAccount("No wallet is connected");
-        const asker: Asker = { wagmi, client: publicClient(config), account: address, chainId: config.chain_id, config, api };
-        try {
-          const asked = await ask(
-            asker,
-            order,
-            {
-              step: tools.at,
-              note: tools.note,
-              sent: (watched) => {
-                followedNow.current = watched;
-                keep(config, watched);
-                tools.at("mining", ["mining"]);
-                tools.set((last) => (isRunning(last) ? { ...last, hash: watched.hash } : last));
-              },
-              late: (watched) => {
-                keep(config, watched);
-                resume(watched);
-              },
-            },
-            tools.signal,
-          );
-          if (asked.kind !== "asked") return { step: asked.kind, hash: asked.hash };
-          return { step: "done", id: asked.id, resumed: false };
-        } catch (error) {
-          if (error instanceof PriceRose) await queries.invalidateQueries();
-          throw error;
-        }
-      });
-    },
-    [address, api, begin, config, queries, resume, wagmi],
-  );
-
-  const reset = useCallback(() => {
-    current.current?.abort(LEFT);
-    current.current = null;
-    unfollowed.current = null;
-    storage.remove(KEPT);
-    setState({ step: "idle" });
-  }, []);
-
-  const taken = useRef(false);
-  useEffect(() => {
-    if (taken.current) return;
-    taken.current = true;
-    const watched = keptFor(config);
-    if (watched) resume(watched);
-  }, [config, resume]);
-
-  useEffect(
-    () => () => {
-      if (!mining.current) current.current?.abort(new OtherAccount("The account in the wallet changed"));
-    },
-    [address],
-  );
-  useEffect(
-    () => () => {
-      current.current?.abort(LEFT);
-      taken.current = false;
-    },
-    [],
-  );
-
-  return { state, start, reset };
-}
-
-const LEFT = new Error("left");
-
-interface Tools {
-  signal: AbortSignal;
-  set: (next: AskState | ((last: AskState) => AskState)) => void;
-  at: (step: AskStep, steps: readonly AskStep[]) => void;
-  note: (note: Note) => void;
 }

@@ -2,8 +2,9 @@ import { act, cleanup, fireEvent, screen, waitFor, within } from "@testing-libra
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
-import type { Model } from "../../api/types";
-import { FakeChain, ME } from "../../chain/chain-double";
+import type { Config, Model } from "../../api/types";
+import { COORDINATOR, FakeChain, ME } from "../../chain/chain-double";
+import { keep, keptFor } from "../../chain/pending";
 import { show, type World } from "../../test/world";
 import { cidOfBytes, sha256 } from "../../content/cid";
 import { usePicture } from "../request/use-result";
@@ -194,6 +195,44 @@ describe("the Ask page", () => {
     expect(await screen.findByText(/cannot be uploaded while the API is down/)).toBeTruthy();
     expect(screen.getByRole("button", { name: /^Pay / })).toHaveProperty("disabled", true);
   });
+});
+
+/** A chain that tells of its transactions too. */
+class Telling extends FakeChain {
+  override request(asked: { method: string; params?: unknown }): Promise<unknown> {
+    const [hash] = (asked.params ?? []) as string[];
+    const log = this.logs.find((one) => one.transaction === hash);
+    if (asked.method === "eth_getTransactionReceipt") {
+      const receipt = { transactionHash: hash, status: "0x1", blockNumber: "0x1" };
+      return Promise.resolve(log ? { ...receipt, logs: [{ ...log, address: COORDINATOR, logIndex: "0x0" }] } : null);
+    }
+    if (asked.method === "eth_getTransactionByHash") return Promise.resolve(null);
+    if (asked.method === "eth_getTransactionCount") return Promise.resolve("0x0");
+    return super.request(asked);
+  }
+}
+
+test("given two payments of an earlier visit, when the page is opened, then what became of each is told, and another can be made", async () => {
+  const config = { chain_id: 31_337, coordinator: COORDINATOR } as Config;
+  const chain = new Telling();
+  const id = chain.ask(1, "mined");
+  const payment = { account: ME, to: COORDINATOR, data: "0xab", value: 5n, nonce: 0, since: 0n } as const;
+  const waiting = `0x${"77".repeat(32)}` as const;
+  keep(config, { ...payment, hash: chain.logs[0]?.transaction ?? "0x" });
+  keep(config, { ...payment, hash: waiting });
+  await show(<AskPage />, world({ chain, account: ME }));
+  const earlier = within(await screen.findByRole("region", { name: "Earlier payments" }));
+  const link = await earlier.findByRole("link", { name: "Open the request" });
+  expect(link.getAttribute("href")).toBe(`#/request/${id}`);
+  expect(earlier.getByText("Waiting for a block")).toBeTruthy();
+  expect(earlier.getAllByRole("listitem")).toHaveLength(2);
+  expect(keptFor(config).map((one) => one.hash)).toEqual([waiting]);
+  choose(PNG);
+  await waitFor(() => expect(screen.getByRole("button", { name: /^Pay / })).toHaveProperty("disabled", false));
+
+  await userEvent.click(earlier.getByRole("button", { name: "Close" }));
+  expect(earlier.getAllByRole("listitem")).toHaveLength(1);
+  expect(earlier.queryByRole("button", { name: "Close" }), "what waits is not closed by chance").toBeNull();
 });
 
 describe("what may be typed", () => {
