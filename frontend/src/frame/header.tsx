@@ -102,6 +102,8 @@ function Account() {
   const words = useWords().wallet;
   const wallet = useWallet();
   const [open, setOpen] = useState(false);
+  // The dialog goes with the account; it does not come back with another.
+  if (open && !wallet.address) setOpen(false);
   if (!wallet.address) {
     return (
       <Button kind="primary" small busy={wallet.returning} onClick={wallet.connect}>
@@ -136,7 +138,7 @@ function AccountDialog({ onClose }: { onClose: () => void }) {
         </p>
         {balance.data && (
           <p>
-            {words.balance}: <Money value={balance.data.value} symbol={config.currency.symbol} />
+            {words.balance}: <Money value={balance.data.value} {...config.currency} held />
           </p>
         )}
         <p>

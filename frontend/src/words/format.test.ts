@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { ago, amount, byteSize, duration, shorten } from "./format";
+import { ago, amount, byteSize, duration, glm, shorten } from "./format";
 
 describe("amounts", () => {
   test.each([
@@ -15,6 +15,20 @@ describe("amounts", () => {
     ["-1000000000000000000", 18, 6, "-1"],
   ])("given %s smallest parts of %d decimals, when said in %d digits, then it is %s", (value, decimals, digits, said) => {
     expect(amount(value, decimals, digits)).toBe(said);
+  });
+
+  test("given a balance and a language, when said, then it never looks more than it is, and has the language's point", () => {
+    expect(amount("9999999", 7, 6, "en", "down")).toBe("0.999999");
+    expect(amount("9999999", 7, 6, "en")).toBe("1");
+    expect(amount("1999999999999999999", 18, 6, "de", "down")).toBe("1,999999");
+    expect(amount("2100000000000000", 18, 6, "de")).toBe("0,0021");
+    expect(amount("0", 18, 6, "de", "down")).toBe("0");
+  });
+
+  test("given tiny amounts of GLM, when they are written, then never in scientific notation", () => {
+    expect(glm("0.0000000123456", "en")).toBe("0.0000000123");
+    expect(glm("1234.5678", "de")).toBe("1.230");
+    expect(glm("0.00012", "de")).toBe("0,00012");
   });
 
   test("given any amount, when it is cut, then it never looks lower than it is, nor scientific", () => {

@@ -3,19 +3,39 @@ import { formatUnits } from "viem";
 import type { Language } from "./index";
 
 /**
- * An amount of smallest parts as decimal text, never in scientific notation. At most `digits` digits that count after
- * the point's leading zeros; it is rounded up, so that a price never looks lower than it is.
+ * An amount of smallest parts as decimal text with the language's point, never in scientific notation. At most `digits`
+ * digits that count after the point's leading zeros. It is rounded up, so that a price never looks lower than it is;
+ * what somebody has is rounded "down", so that it never looks more.
  */
-export function amount(value: bigint | string, decimals = 18, digits = 6): string {
-  const text = formatUnits(BigInt(value), decimals);
+export function amount(
+  value: bigint | string,
+  decimals = 18,
+  digits = 6,
+  language: Language = "en",
+  round: "up" | "down" = "up",
+): string {
+  return rounded(BigInt(value), decimals, digits, round).replace(".", pointOf(language));
+}
+
+function rounded(value: bigint, decimals: number, digits: number, round: "up" | "down"): string {
+  const text = formatUnits(value, decimals);
   const negative = text.startsWith("-");
   const [whole = "0", fraction = ""] = text.replace("-", "").split(".");
   const zeros = whole === "0" ? /^0*/.exec(fraction)?.[0].length ?? 0 : 0;
   const kept = zeros + digits;
   if (fraction.length <= kept) return text;
-  const up = BigInt(whole + fraction.slice(0, kept)) + (/[1-9]/.test(fraction.slice(kept)) ? 1n : 0n);
-  const rounded = formatUnits(up, kept);
-  return negative && up !== 0n ? `-${rounded}` : rounded;
+  const more = round === "up" && /[1-9]/.test(fraction.slice(kept)) ? 1n : 0n;
+  const near = BigInt(whole + fraction.slice(0, kept)) + more;
+  return negative && near !== 0n ? `-${formatUnits(near, kept)}` : formatUnits(near, kept);
+}
+
+function pointOf(language: Language): string {
+  return new Intl.NumberFormat(language).formatToParts(0.5).find(({ type }) => type === "decimal")?.value ?? ".";
+}
+
+/** A decimal amount of GLM with three digits that count, never in scientific notation. */
+export function glm(text: string, language: Language): string {
+  return Number(text).toLocaleString(language, { maximumSignificantDigits: 3 });
 }
 
 /** First `head` and last four characters, for hashes, addresses and CIDs. */

@@ -89,7 +89,7 @@ export const de: typeof en = {
   lead: "Jede Anfrage eines Kontos, von der Chain selbst gelesen: ein neuer Browser zeigt dasselbe.",
   connect: {
     title: "Wessen Verlauf?",
-    text: "Verbinde deine Wallet, oder sieh dir irgendein Konto nach Adresse an. Lesen braucht keinen Schlüssel.",
+    text: "Verbinde deine Wallet, oder sieh dir irgendein Konto über seine Adresse an. Lesen braucht keinen Schlüssel.",
   },
   account: "Konto",
   address: "Adresse",

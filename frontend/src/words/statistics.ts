@@ -9,7 +9,6 @@ export const en = {
     success: "Answered",
     queue: "Waiting now",
     median: "Usual time",
-    waitingNone: "nothing waits",
   },
   scatter: {
     title: "Time against picture size",
@@ -72,9 +71,8 @@ export const de: typeof en = {
   tiles: {
     requests: "Anfragen",
     success: "Beantwortet",
-    queue: "Warten gerade",
+    queue: "Wartend",
     median: "Übliche Zeit",
-    waitingNone: "nichts wartet",
   },
   scatter: {
     title: "Zeit gegen Bildgröße",

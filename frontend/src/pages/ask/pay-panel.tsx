@@ -61,12 +61,16 @@ export function PayPanel({
             ? of.needsApi
             : null;
 
+  function said(value: bigint, decimals: number, symbol: string, digits?: number): string {
+    return `${amount(value, decimals, digits, language)} ${symbol}`;
+  }
+
   function missingOf({ missing: lacks, price, symbol, decimals, fee, total }: Cost): string | null {
     if (lacks.token > 0n) {
-      return of.missing(`${amount(lacks.token, decimals)} ${symbol}`, `${amount(price, decimals)} ${symbol}`);
+      return of.missing(said(lacks.token, decimals, symbol), said(price, decimals, symbol));
     }
     if (lacks.ether === 0n) return null;
-    const ether = (value: bigint) => `${amount(value, config.currency.decimals, 3)} ${config.currency.symbol}`;
+    const ether = (value: bigint) => said(value, config.currency.decimals, config.currency.symbol, 3);
     return of.missing(ether(lacks.ether), ether(total ?? fee ?? 0n));
   }
 
@@ -88,7 +92,7 @@ export function PayPanel({
       {cost && <Line cost={cost} fromBalance={fromBalance} />}
       {cost && cost.balance >= cost.price && cost.balance > 0n && cost.price > 0n && (
         <Toggle checked={wantsBalance} disabled={running} onChange={setWantsBalance}>
-          {of.fromBalance(`${amount(cost.balance, cost.decimals)} ${cost.symbol}`)}
+          {of.fromBalance(`${amount(cost.balance, cost.decimals, 6, language, "down")} ${cost.symbol}`)}
         </Toggle>
       )}
       {missing && wallet.right && !running && <ErrorNote quiet text={missing} />}
@@ -126,22 +130,24 @@ export function PayPanel({
   );
 
   function owed({ price, symbol, decimals, total }: Cost, balance: boolean): string {
-    if (total !== null && !balance) return `${amount(total, decimals, 3)} ${symbol}`;
-    return `${amount(price, decimals)} ${symbol}`;
+    if (total !== null && !balance) return said(total, decimals, symbol, 3);
+    return said(price, decimals, symbol);
   }
 }
 
 function Line({ cost, fromBalance }: { cost: Cost; fromBalance: boolean }) {
   const words = useWords();
   const of = words.ask.pay;
+  const { language } = useLanguage();
   const { config } = useConfig();
   const { symbol, decimals } = config.currency;
-  const price = cost.price === 0n ? words.common.free : `${amount(cost.price, cost.decimals)}\u00a0${cost.symbol}`;
-  const fee = cost.fee === null ? null : amount(cost.fee, decimals, 2);
+  const price =
+    cost.price === 0n ? words.common.free : `${amount(cost.price, cost.decimals, 6, language)}\u00a0${cost.symbol}`;
+  const fee = cost.fee === null ? null : amount(cost.fee, decimals, 2, language);
   if (fee === null) return <p className="ask-line">{of.feeUnknown(price)}</p>;
   if (cost.total !== null && !fromBalance) {
     // Said in one coin, the unit once at the end is enough.
-    return <p className="ask-line">{of.line(price, fee, `${amount(cost.total, decimals, 3)}\u00a0${symbol}`)}</p>;
+    return <p className="ask-line">{of.line(price, fee, `${amount(cost.total, decimals, 3, language)}\u00a0${symbol}`)}</p>;
   }
   const line = fromBalance ? of.balanceLine : of.tokenLine;
   return <p className="ask-line">{line(price, `${fee}\u00a0${symbol}`)}</p>;

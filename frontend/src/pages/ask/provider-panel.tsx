@@ -1,12 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
 
 import { useConfig } from "../../api/config";
 import type { Provider } from "../../api/types";
 import { plain } from "../../content/plain";
 import { Panel, Skeleton } from "../../parts";
 import { useLanguage, useWords } from "../../words";
-import { percent, shorten } from "../../words/format";
+import { glm, percent, shorten } from "../../words/format";
 
 /** Who computes: the best, or one of a list. */
 export function ProviderPanel({
@@ -21,7 +20,6 @@ export function ProviderPanel({
   const words = useWords();
   const of = words.ask.provider;
   const { api, config } = useConfig();
-  const [open, setOpen] = useState(false);
   const providers = useQuery({
     queryKey: ["providers", api.base],
     queryFn: ({ signal }) => api.providers(signal),
@@ -30,6 +28,7 @@ export function ProviderPanel({
   });
   const silent = providers.isError || providers.failureCount > 0;
   const known = providers.data?.items ?? [];
+  const wished = known.find(({ id }) => id === chosen);
   return (
     <Panel title={of.title}>
       <fieldset className="ask-providers" disabled={locked}>
@@ -45,14 +44,10 @@ export function ProviderPanel({
         {silent && known.length === 0 && <p className="small soft">{of.failed}</p>}
         {providers.data && known.length === 0 && <p className="small soft">{of.none}</p>}
         {known.length > 0 && (
-          <details className="ask-provider-list" open={open || chosen !== null}>
-            <summary
-              onClick={(event) => {
-                event.preventDefault();
-                setOpen(!open);
-              }}
-            >
-              {of.more(known.length)}
+          <details className="ask-provider-list">
+            <summary>
+              <span>{of.more(known.length)}</span>
+              {wished && <span className="soft"> · {nameOf(wished)}</span>}
             </summary>
             {known.map((provider) => (
               <Choice
@@ -74,7 +69,7 @@ function Choice({ provider, chosen, onChoose }: { provider: Provider; chosen: bo
   const { language } = useLanguage();
   const blocked = provider.standing === "blocked";
   const facts = [
-    provider.picture_glm !== null && of.price(glm(provider.picture_glm)),
+    provider.picture_glm !== null && of.price(glm(provider.picture_glm, language)),
     provider.images_per_second !== null &&
       of.speed(provider.images_per_second.toLocaleString(language, { maximumSignificantDigits: 3 })),
     of.reputation(percent(provider.reputation, language, 0)),
@@ -84,14 +79,13 @@ function Choice({ provider, chosen, onChoose }: { provider: Provider; chosen: bo
     <label className="ask-provider">
       <input type="radio" name="provider" checked={chosen} disabled={blocked} onChange={onChoose} />
       <span>
-        <strong>{plain(provider.name, 40) || shorten(provider.id)}</strong>
+        <strong>{nameOf(provider)}</strong>
         <span className="small soft">{facts.join(" · ")}</span>
       </span>
     </label>
   );
 }
 
-/** A decimal string of GLM to six places, never scientific. */
-function glm(text: string): string {
-  return /^\d+(\.\d+)?$/.test(text) ? text.replace(/(\.\d{6})\d+$/, "$1").replace(/\.?0+$/, "") || "0" : text;
+function nameOf(provider: Provider): string {
+  return plain(provider.name, 40) || shorten(provider.id);
 }

@@ -9,8 +9,8 @@ import { plain } from "../../content/plain";
 import { Age, Bone, Button, Dot, Empty, ErrorNote, Hash, Panel, Skeleton, StaleNote, useNow } from "../../parts";
 import { href } from "../../router";
 import { useLanguage, useWords } from "../../words";
-import { duration, exactTime, percent } from "../../words/format";
-import { glm, type Order, ORDERS, sorted } from "./order";
+import { duration, exactTime, glm, percent } from "../../words/format";
+import { type Order, ORDERS, sorted } from "./order";
 
 import "./providers.css";
 

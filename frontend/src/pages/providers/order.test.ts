@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import type { Provider } from "../../api/types";
-import { glm, sorted } from "./order";
+import { sorted } from "./order";
 
 function provider(name: string, more: Partial<Provider>): Provider {
   return {
@@ -40,9 +40,4 @@ describe("given providers", () => {
   ] as const)("when they are sorted by %s, then the best is first and the unknown last", (order, names) => {
     expect(sorted(all, order).map((one) => one.name)).toEqual(names);
   });
-});
-
-it("given tiny amounts, when they are written, then never in scientific notation", () => {
-  expect(glm("0.0000000123456", "en")).toBe("0.0000000123");
-  expect(glm("1234.5678", "de")).toBe("1.230");
 });

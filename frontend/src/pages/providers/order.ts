@@ -1,5 +1,4 @@
 import type { Provider } from "../../api/types";
-import type { Language } from "../../words";
 
 export const ORDERS = ["reputation", "picture", "speed", "seen", "name"] as const;
 export type Order = (typeof ORDERS)[number];
@@ -18,9 +17,4 @@ export function sorted(providers: readonly Provider[], order: Order): Provider[]
     const [left, right] = [key(a), key(b)];
     return left === right ? a.name.localeCompare(b.name) || a.id.localeCompare(b.id) : left - right;
   });
-}
-
-/** A decimal amount of GLM with three digits that count, never in scientific notation. */
-export function glm(text: string, language: Language): string {
-  return Number(text).toLocaleString(language, { maximumSignificantDigits: 3 });
 }

@@ -27,9 +27,7 @@ export default function StatisticsPage() {
   const { api } = useConfig();
   const words = useWords();
   const said = words.statistics;
-  const { language } = useLanguage();
   const [range, setRange] = useState<Range>("day");
-  const now = useNow();
   const query = useQuery({
     queryKey: ["stats", api.base, range],
     queryFn: ({ signal }) => api.stats(RANGES[range], signal),
@@ -70,7 +68,7 @@ export default function StatisticsPage() {
       </header>
       {query.isError && stats && (
         <StaleNote action={<Button onClick={() => void query.refetch()}>{words.common.tryAgain}</Button>}>
-          {said.stale(ago(now - query.dataUpdatedAt / 1000, language, words.common.now))}
+          <Since at={query.dataUpdatedAt / 1000} />
         </StaleNote>
       )}
       {query.isPending && <Loading />}
@@ -110,6 +108,13 @@ export default function StatisticsPage() {
       )}
     </div>
   );
+}
+
+/** How old the numbers are. Apart, so that each second draws this line anew and not the charts. */
+function Since({ at }: { at: number }) {
+  const words = useWords();
+  const { language } = useLanguage();
+  return words.statistics.stale(ago(useNow() - at, language, words.common.now));
 }
 
 function Tiles({ stats, total, live }: { stats: Stats; total: number; live: boolean }) {
@@ -341,7 +346,7 @@ function Throughput({ stats }: { stats: Stats }) {
           />
         }
       >
-        <BarChart bars={drawn} label={said.bars.label} />
+        <BarChart bars={drawn} tick={(value) => value.toLocaleString(language)} label={said.bars.label} />
       </Figure>
     </Panel>
   );

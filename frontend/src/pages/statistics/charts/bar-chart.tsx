@@ -16,7 +16,15 @@ const TOP = 10;
 const BOTTOM = 26;
 
 /** Counts over time, whole numbers. */
-export function BarChart({ bars, label }: { bars: readonly Bar[]; label: string }) {
+export function BarChart({
+  bars,
+  tick,
+  label,
+}: {
+  bars: readonly Bar[];
+  tick: (value: number) => string;
+  label: string;
+}) {
   const [attach, width] = useWidth(640);
   const y = scaleOver(bars.map((bar) => bar.count), HEIGHT - BOTTOM, TOP, false, 4);
   const step = (width - LEFT - RIGHT) / Math.max(1, bars.length);
@@ -25,11 +33,11 @@ export function BarChart({ bars, label }: { bars: readonly Bar[]; label: string 
   return (
     <div className="chart-plot" ref={attach}>
       <svg width={width} height={HEIGHT} role="img" aria-label={label}>
-        {y.ticks.filter(Number.isInteger).map((tick) => (
-          <g key={tick} transform={`translate(0 ${y(tick)})`}>
+        {y.ticks.filter(Number.isInteger).map((value) => (
+          <g key={value} transform={`translate(0 ${y(value)})`}>
             <line className="chart-line" x1={LEFT} x2={width - RIGHT} />
             <text className="chart-text" x={LEFT - 6} dy="0.32em" textAnchor="end">
-              {tick}
+              {tick(value)}
             </text>
           </g>
         ))}
