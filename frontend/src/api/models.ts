@@ -9,6 +9,8 @@ import { useConfig } from "./config";
 import type { Config, Model } from "./types";
 
 const MOST_FROM_CHAIN = 50;
+const CALM_MS = 30_000;
+const SOON_MS = 5_000;
 
 export interface Models {
   models: Model[] | undefined;
@@ -19,8 +21,11 @@ export interface Models {
   retry: () => void;
 }
 
-/** Every model, from the API, or from the chain while the API is down. */
-export function useModels(): Models {
+/**
+ * Every model, from the API, or from the chain while the API is down. Asked more often while one of the `expected` is
+ * missing: the oracle reads a new model a little after the chain has it.
+ */
+export function useModels(expected: readonly number[] = []): Models {
   const { api, config, down } = useConfig();
   const key = `models.${api.base}`;
   const told = useQuery({
@@ -30,14 +35,15 @@ export function useModels(): Models {
       storage.set(key, JSON.stringify(page.items));
       return page;
     },
-    refetchInterval: 30_000,
+    refetchInterval: ({ state: { data } }) =>
+      expected.every((id) => data?.items.some((model) => model.id === id)) ? CALM_MS : SOON_MS,
   });
   const silent = down || told.failureCount > 0 || told.isError;
   const read = useQuery({
     queryKey: ["models on the chain", config.chain_id, config.coordinator],
     queryFn: () => modelsOnChain(config, (storage.json(key) as Model[] | null) ?? []),
     enabled: silent,
-    refetchInterval: 30_000,
+    refetchInterval: CALM_MS,
   });
   const fromChain = silent && read.data !== undefined;
   return {

@@ -171,12 +171,13 @@ export interface CoordinatorCall {
 
 /**
  * One transaction on the coordinator by the connected account. `run` gives its receipt, or null when it did not come to
- * that; the state says why. The state goes back to idle when the account changes.
+ * that; the state says why. It tells `sent` once the wallet has sent it, even when nobody waits any more. The state goes
+ * back to idle when the account changes.
  */
 export function useTransaction(): {
   state: TransactionState;
   running: boolean;
-  run: (call: CoordinatorCall) => Promise<TransactionReceipt | null>;
+  run: (call: CoordinatorCall, sent?: () => void) => Promise<TransactionReceipt | null>;
   reset: () => void;
 } {
   const { config } = useConfig();
@@ -195,7 +196,7 @@ export function useTransaction(): {
   useEffect(() => reset, [address, reset]);
 
   const run = useCallback(
-    async (call: CoordinatorCall) => {
+    async (call: CoordinatorCall, sent?: () => void) => {
       current.current?.abort(new Error("started anew"));
       const controller = new AbortController();
       current.current = controller;
@@ -210,7 +211,11 @@ export function useTransaction(): {
           { address: config.coordinator, abi: coordinatorAbi, ...call },
           {
             step: (step) => set((last) => (step === "mining" && last.step === "mining" ? last : { step })),
-            sent: ({ hash }) => set({ step: "mining", hash }),
+            sent: ({ hash }) => {
+              sent?.();
+              set({ step: "mining", hash });
+            },
+            late: () => sent?.(),
             note: (note) => set((last) => (last.step === "mining" ? { ...last, note } : last)),
           },
           controller.signal,

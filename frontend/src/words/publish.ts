@@ -1,6 +1,5 @@
 export const en = {
   lead: "Bring a model of your own and earn from every answer it gives. Its weights and its description are pinned first; the contract then keeps the description's CID.",
-  howto: "What a manifest holds",
   files: {
     title: "1. Files",
     text: "A manifest (.json), the weights (.npz, .keras, .tflite or .safetensors, at most 64 MiB), and the labels, one a line, if the manifest has none.",
@@ -67,6 +66,8 @@ export const en = {
     amount: "Price of one answer",
     amountHint: (percent: string) => `You get ${percent} of it, the operator the rest.`,
     amountWrong: "A number with a point is expected, such as 0.0001.",
+    amountThousands: "That can be read in two ways. Write it without the comma, such as 1000, or with a point, such as 1.0.",
+    understood: (price: string) => `One answer costs ${price}.`,
     amountFine: (unit: string) => `It must be a multiple of ${unit}.`,
     amountHigh: "That is more than the contract can note.",
     currency: "Currency",
@@ -75,11 +76,14 @@ export const en = {
     tokenWrong: "No token with at most 18 decimals answers at this address.",
     payout: "Account that earns",
     payoutHint: "Only it can take the earnings. It cannot be changed later.",
-    addressWrong: "That is not an address: 0x and 40 hexadecimal digits are expected.",
+    addressWrong:
+      "That is not an address: 0x and 40 hexadecimal digits are expected, in capital and small letters as they were copied.",
     fee: "Fee of publishing",
     publish: "Publish",
     connect: "Connect a wallet to publish",
     notReady: "First let the checks pass.",
+    sent: "This manifest was sent to be published already; “My models” shows it once it is in a block. Published again, it is another model, for another fee.",
+    again: "Publish it again",
     done: (id: string) => `Published as model ${id}. The oracle offers it once it has read it.`,
     ask: "Ask it",
     permanent: "The price can change later, the manifest not: another manifest is another model.",
@@ -106,13 +110,13 @@ export const en = {
     switched: "Done.",
     onlyPayout: "Another account takes its earnings.",
     onlyPublisher: "Another account published it.",
+    cut: (count: string) => `Only the newest ${count} models were looked through. Yours may be among the older ones.`,
   },
   apiDown: "Pinning needs the API, and it does not answer now. Your models below are read from the chain.",
 };
 
 export const de: typeof en = {
   lead: "Bring ein eigenes Modell und verdiene an jeder seiner Antworten. Gewichte und Beschreibung werden erst gesichert, dann hält der Vertrag die CID der Beschreibung fest.",
-  howto: "Was in einem Manifest steht",
   files: {
     title: "1. Dateien",
     text: "Ein Manifest (.json), die Gewichte (.npz, .keras, .tflite oder .safetensors, höchstens 64 MiB) und die Klassen, eine je Zeile, falls sie im Manifest fehlen.",
@@ -178,7 +182,9 @@ export const de: typeof en = {
     title: "3. Preis",
     amount: "Preis einer Antwort",
     amountHint: (percent) => `Du bekommst ${percent} davon, der Betreiber den Rest.`,
-    amountWrong: "Eine Zahl mit Punkt wird erwartet, etwa 0.0001.",
+    amountWrong: "Eine Zahl wird erwartet, etwa 0,0001.",
+    amountThousands: "Das lässt sich auf zwei Arten lesen. Schreib es ohne Komma, etwa 1000, oder mit Punkt, etwa 1.0.",
+    understood: (price) => `Eine Antwort kostet ${price}.`,
     amountFine: (unit) => `Es muss ein Vielfaches von ${unit} sein.`,
     amountHigh: "So viel kann der Vertrag nicht festhalten.",
     currency: "Währung",
@@ -187,11 +193,14 @@ export const de: typeof en = {
     tokenWrong: "Unter dieser Adresse antwortet kein Token mit höchstens 18 Dezimalen.",
     payout: "Konto, das verdient",
     payoutHint: "Nur dieses kann die Einnahmen holen. Das lässt sich später nicht ändern.",
-    addressWrong: "Das ist keine Adresse: 0x und 40 hexadezimale Stellen werden erwartet.",
+    addressWrong:
+      "Das ist keine Adresse: 0x und 40 hexadezimale Stellen werden erwartet, groß und klein, wie sie kopiert wurden.",
     fee: "Gebühr der Veröffentlichung",
     publish: "Veröffentlichen",
     connect: "Zum Veröffentlichen Wallet verbinden",
     notReady: "Erst müssen die Prüfungen bestanden sein.",
+    sent: "Dieses Manifest ist schon zur Veröffentlichung gesendet; „Meine Modelle“ zeigt es, sobald es im Block ist. Noch einmal veröffentlicht, ist es ein anderes Modell, für eine weitere Gebühr.",
+    again: "Noch einmal veröffentlichen",
     done: (id) => `Veröffentlicht als Modell ${id}. Das Orakel bietet es an, sobald es gelesen ist.`,
     ask: "Fragen",
     permanent: "Der Preis lässt sich später ändern, das Manifest nicht: ein anderes Manifest ist ein anderes Modell.",
@@ -218,6 +227,7 @@ export const de: typeof en = {
     switched: "Erledigt.",
     onlyPayout: "Die Einnahmen holt ein anderes Konto.",
     onlyPublisher: "Veröffentlicht hat es ein anderes Konto.",
+    cut: (count) => `Nur die neuesten ${count} Modelle wurden durchgesehen. Deine sind vielleicht unter den älteren.`,
   },
   apiDown: "Zum Sichern braucht es die API, und sie antwortet gerade nicht. Deine Modelle unten sind von der Chain gelesen.",
 };

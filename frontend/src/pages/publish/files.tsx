@@ -11,7 +11,7 @@ export type Chosen = Record<Part, File | null>;
 const PARTS = ["manifest", "weights", "labels"] as const;
 
 /** Takes manifest, weights and labels by drop or by choice, in any order. */
-export function FilesPanel({ chosen, choose }: { chosen: Chosen; choose: (chosen: Chosen) => void }) {
+export function FilesPanel({ chosen, choose }: { chosen: Chosen; choose: (change: Partial<Chosen>) => void }) {
   const words = useWords();
   const said = words.publish.files;
   const { language } = useLanguage();
@@ -19,15 +19,15 @@ export function FilesPanel({ chosen, choose }: { chosen: Chosen; choose: (chosen
   const [unknown, setUnknown] = useState<string[]>([]);
 
   const take = async (files: Iterable<File>) => {
-    const next = { ...chosen };
+    const found: Partial<Chosen> = {};
     const strange: string[] = [];
     for (const file of files) {
       const part = await partOf(file);
-      if (part) next[part] = file;
+      if (part) found[part] = file;
       else strange.push(plain(file.name, 80));
     }
     setUnknown(strange);
-    choose(next);
+    choose(found);
   };
   const drop = (event: DragEvent) => {
     event.preventDefault();
@@ -88,7 +88,7 @@ export function FilesPanel({ chosen, choose }: { chosen: Chosen; choose: (chosen
                     small
                     icon="cross"
                     aria-label={said.remove(plain(file.name, 80))}
-                    onClick={() => choose({ ...chosen, [part]: null })}
+                    onClick={() => choose({ [part]: null })}
                   />
                 </>
               ) : (

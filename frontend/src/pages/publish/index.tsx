@@ -21,15 +21,14 @@ export default function PublishPage() {
   const [checks, setChecks] = useState<Check[]>(UNTOUCHED);
   const [checked, setChecked] = useState<Checked | null>(null);
   const [running, setRunning] = useState(false);
-  const [version, setVersion] = useState(0);
   const current = useRef<AbortController | null>(null);
   useEffect(() => () => current.current?.abort(), []);
 
-  const choose = (next: Chosen) => {
+  const choose = (change: Partial<Chosen>) => {
     // What was checked were other files.
     current.current?.abort();
     current.current = null;
-    setChosen(next);
+    setChosen((before) => ({ ...before, ...change }));
     setChecks(UNTOUCHED);
     setChecked(null);
     setRunning(false);
@@ -79,9 +78,9 @@ export default function PublishPage() {
             </div>
             <LiveRegion>{checked ? said.checks.ready : failed ? said.checks.stopped : undefined}</LiveRegion>
           </Panel>
-          <PricePanel checked={checked} published={() => setVersion((count) => count + 1)} />
+          <PricePanel checked={checked} />
         </div>
-        <MyModels version={version} />
+        <MyModels />
       </div>
     </div>
   );

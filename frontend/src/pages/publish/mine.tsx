@@ -1,13 +1,15 @@
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { type Address, formatUnits, type PublicClient, zeroAddress } from "viem";
 
 import { useConfig } from "../../api/config";
+import { useModels } from "../../api/models";
 import type { Config } from "../../api/types";
 import { coordinatorAbi } from "../../chain/abi";
 import { calls, type CoordinatorCall, useTransaction } from "../../chain/actions";
 import { publicClient } from "../../chain/client";
-import { cidOfHex } from "../../content/cid";
+import { identity } from "../../chain/wagmi";
+import { cidText } from "../../content/cid";
 import { plain } from "../../content/plain";
 import { Button, Cid, Dot, Empty, ErrorNote, Field, Money, Panel, Skeleton, StaleNote } from "../../parts";
 import { TransactionLine } from "../../wallet/transaction-line";
@@ -15,7 +17,7 @@ import { useWallet } from "../../wallet/use-wallet";
 import { useLanguage, useWords } from "../../words";
 import { percent } from "../../words/format";
 import { ether, readToken, type Token } from "../../chain/tokens";
-import { parsePrice, whyNot } from "./price";
+import { parsePrice, understood, whyNot } from "./price";
 
 const AT_ONCE = 10;
 const MOST = 1_000; // newest models that are looked through
@@ -32,76 +34,75 @@ interface Mine {
   earned: bigint;
 }
 
-/** Models that the account published or earns from, as the contract knows them, the newest first. */
-export async function readMine(client: PublicClient, config: Config, account: Address): Promise<Mine[]> {
+interface Found {
+  /** How many models the contract has; those of them that are the account's, the newest first. */
+  count: number;
+  models: Mine[];
+}
+
+/**
+ * Models that the account published or earns from, as the contract knows them. Neither changes, so each model is looked
+ * through once: what was found `before` is read anew, and of the others only those that came since.
+ */
+export async function readMine(client: PublicClient, config: Config, account: Address, before?: Found): Promise<Found> {
   const of = { address: config.coordinator, abi: coordinatorAbi } as const;
   const count = Number(await client.readContract({ ...of, functionName: "modelCount" }));
-  const ids = Array.from({ length: Math.min(count, MOST) }, (_, i) => count - i);
+  // Fewer than before: a local chain was started anew.
+  const known = before && before.count <= count ? before : { count: 0, models: [] };
+  const fresh = Array.from({ length: Math.min(count - known.count, MOST) }, (_, i) => count - i);
+  const ids = [...fresh, ...known.models.map(({ id }) => id)];
   const same = (other: Address) => other.toLowerCase() === account.toLowerCase();
   const tokens = new Map<Address, Promise<Token>>();
-  const found: Mine[] = [];
+  const models: Mine[] = [];
   for (let at = 0; at < ids.length; at += AT_ONCE) {
     const read = await Promise.all(
       ids.slice(at, at + AT_ONCE).map(async (id): Promise<Mine | null> => {
         const model = await client.readContract({ ...of, functionName: "modelOf", args: [BigInt(id)] });
         if (!same(model.publisher) && !same(model.payout)) return null;
-        const known =
+        const token =
           tokens.get(model.token) ??
           (model.token === zeroAddress ? Promise.resolve(ether(config)) : readToken(client, model.token));
-        tokens.set(model.token, known);
-        const [token, earned] = await Promise.all([
-          known,
-          client.readContract({ ...of, functionName: "earningsOf", args: [BigInt(id)] }),
-        ]);
+        tokens.set(model.token, token);
         return {
           id,
           publisher: model.publisher,
           payout: model.payout,
-          token,
+          token: await token,
           active: model.active,
           price: model.price,
           share: Number(model.publisherShare) / 10_000,
           manifestCid: cidText(model.manifestCid),
-          earned,
+          earned: await client.readContract({ ...of, functionName: "earningsOf", args: [BigInt(id)] }),
         };
       }),
     );
-    found.push(...read.filter((one) => one !== null));
+    models.push(...read.filter((one) => one !== null));
   }
-  return found;
+  return { count, models };
 }
 
-function cidText(hex: string): string | null {
-  try {
-    return cidOfHex(hex)?.text ?? null;
-  } catch {
-    return null;
-  }
-}
+/** Begins the key of every query of somebody's models. */
+export const MY_MODELS = "my models";
 
-export function MyModels({ version }: { version: number }) {
-  const { api, config } = useConfig();
+export function MyModels() {
+  const { config } = useConfig();
   const words = useWords();
   const said = words.publish.mine;
+  const { language } = useLanguage();
   const wallet = useWallet();
   const client = publicClient(config);
   const account = wallet.address;
+  const queries = useQueryClient();
+  const key = [MY_MODELS, identity(config), account];
   const query = useQuery({
-    queryKey: ["my models", config.chain_id, config.coordinator, account, version],
-    queryFn: () => readMine(client, config, account ?? zeroAddress),
+    queryKey: key,
+    queryFn: () => readMine(client, config, account ?? zeroAddress, queries.getQueryData<Found>(key)),
     enabled: account !== null,
     refetchInterval: 20_000,
-    placeholderData: (before, last) => (last?.queryKey[3] === account ? before : undefined),
   });
-  const listed = useQuery({
-    queryKey: ["models", api.base],
-    queryFn: ({ signal }) => api.models(signal),
-    staleTime: 60_000,
-    // The oracle reads a new model a little after the chain has it.
-    refetchInterval: ({ state }) =>
-      query.data?.every(({ id }) => state.data?.items.some((model) => model.id === id)) === false ? 5_000 : false,
-  });
-  const names = new Map((listed.data?.items ?? []).map((model) => [model.id, plain(model.name, 64)]));
+  const mine = query.data?.models;
+  const listed = useModels(mine?.map(({ id }) => id));
+  const names = new Map((listed.models ?? []).map((model) => [model.id, plain(model.name, 64)]));
   const tryAgain = (
     <Button icon="retry" busy={query.isFetching} onClick={() => void query.refetch()}>
       {words.common.tryAgain}
@@ -122,14 +123,15 @@ export function MyModels({ version }: { version: number }) {
       {account !== null && query.isPending && <Skeleton lines={3} />}
       {query.isError && !query.data && <ErrorNote error={query.error} action={tryAgain} />}
       {query.isError && query.data && <StaleNote action={tryAgain}>{said.error}</StaleNote>}
-      {query.data?.length === 0 && (
+      {query.data && query.data.count > MOST && <StaleNote>{said.cut(MOST.toLocaleString(language))}</StaleNote>}
+      {mine?.length === 0 && (
         <Empty title={said.empty} icon="share">
           {said.emptyText}
         </Empty>
       )}
-      {account && query.data && query.data.length > 0 && (
+      {account && mine && mine.length > 0 && (
         <ul className="mine">
-          {query.data.map((model) => (
+          {mine.map((model) => (
             <MyModel
               key={model.id}
               model={model}
@@ -183,7 +185,7 @@ function MyModel({
         <div>
           <dt>{said.earned}</dt>
           <dd className="mine-earned">
-            <Money value={model.earned} symbol={token.symbol} decimals={token.decimals} />
+            <Money value={model.earned} symbol={token.symbol} decimals={token.decimals} held />
           </dd>
         </div>
         <div>
@@ -235,7 +237,11 @@ function MyModel({
             if ("price" in priced) act(calls.setModelPrice(model.id, priced.price), said.repriced);
           }}
         >
-          <Field label={`${said.newPrice} (${token.symbol})`} error={wrong}>
+          <Field
+            label={`${said.newPrice} (${token.symbol})`}
+            hint={understood(priced, words.publish.price, token, language)}
+            error={wrong}
+          >
             {(props) => (
               <input
                 {...props}

@@ -1,24 +1,27 @@
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { getAddress, isAddress, parseEventLogs, zeroAddress } from "viem";
+import { getAddress, isAddress, parseEventLogs, toHex, zeroAddress } from "viem";
 
 import { useConfig } from "../../api/config";
 import { coordinatorAbi } from "../../chain/abi";
 import { calls, useTransaction } from "../../chain/actions";
 import { publicClient } from "../../chain/client";
+import { RefusedInBlock } from "../../chain/errors";
 import { parseCid } from "../../content/cid";
-import { Button, Field, Money, Panel } from "../../parts";
+import { Button, ErrorNote, Field, Money, Panel } from "../../parts";
 import { href } from "../../router";
+import { storage } from "../../storage";
 import { TransactionLine } from "../../wallet/transaction-line";
 import { useWallet } from "../../wallet/use-wallet";
 import { useLanguage, useWords } from "../../words";
 import { percent } from "../../words/format";
 import { ether, readToken } from "../../chain/tokens";
 import type { Checked } from "./checks";
-import { parsePrice, whyNot } from "./price";
+import { MY_MODELS } from "./mine";
+import { parsePrice, understood, whyNot } from "./price";
 
 /** Price, currency and payout account; then one transaction. */
-export function PricePanel({ checked, published }: { checked: Checked | null; published: () => void }) {
+export function PricePanel({ checked }: { checked: Checked | null }) {
   const { config } = useConfig();
   const words = useWords();
   const said = words.publish.price;
@@ -30,8 +33,16 @@ export function PricePanel({ checked, published }: { checked: Checked | null; pu
   const [inToken, setInToken] = useState(false);
   const [tokenText, setTokenText] = useState("");
   const [payoutText, setPayoutText] = useState<string | null>(null);
-  // The same manifest is not published again by a second press: that would be another model, for another fee.
-  const [last, setLast] = useState<string | null>(null);
+  const queries = useQueryClient();
+  // The same manifest is not published again by a second press, nor after leaving: that would be another model, for
+  // another fee.
+  const key = `published.${config.chain_id}.${config.coordinator}`;
+  const [last, setLast] = useState(() => storage.get(key));
+  const remember = (cid: string | null) => {
+    setLast(cid);
+    if (cid === null) storage.remove(key);
+    else storage.set(key, cid);
+  };
   const [tried, setTried] = useState(false);
 
   const terms = useQuery({
@@ -46,7 +57,7 @@ export function PricePanel({ checked, published }: { checked: Checked | null; pu
     },
     staleTime: 30_000,
   });
-  const tokenAddress = inToken && isAddress(tokenText.trim(), { strict: false }) ? getAddress(tokenText.trim()) : null;
+  const tokenAddress = inToken && isAddress(tokenText.trim()) ? getAddress(tokenText.trim()) : null;
   const token = useQuery({
     queryKey: ["token", config.chain_id, tokenAddress],
     queryFn: () => readToken(client, tokenAddress ?? zeroAddress),
@@ -58,7 +69,7 @@ export function PricePanel({ checked, published }: { checked: Checked | null; pu
   const decimals = currency?.decimals ?? 18;
   const priced = parsePrice(amount, decimals);
   const payout = payoutText ?? wallet.address ?? "";
-  const payoutRight = isAddress(payout.trim(), { strict: false });
+  const payoutRight = isAddress(payout.trim());
   const amountWrong = whyNot(priced, said, currency?.symbol ?? "");
   const tokenWrong = inToken
     ? tokenAddress === null
@@ -70,15 +81,20 @@ export function PricePanel({ checked, published }: { checked: Checked | null; pu
 
   const publish = async () => {
     setTried(true);
-    const bytes = checked && bytesOf(checked.manifestCid);
-    if (!bytes || !("price" in priced) || !currency || tokenWrong || !payoutRight || !terms.data) return;
+    if (!checked || !("price" in priced) || !currency || tokenWrong || !payoutRight || !terms.data) return;
+    const { manifestCid } = checked;
+    const manifest = toHex(parseCid(manifestCid).bytes);
     const receipt = await run(
-      calls.publishModel(bytes, priced.price, currency.address, getAddress(payout.trim()), terms.data.fee),
+      calls.publishModel(manifest, priced.price, currency.address, getAddress(payout.trim()), terms.data.fee),
+      () => remember(manifestCid),
     );
-    if (!receipt) return;
-    setLast(checked.manifestCid);
-    published();
+    if (receipt) await queries.invalidateQueries({ queryKey: [MY_MODELS] });
   };
+  const undone =
+    state.step === "cancelled" ||
+    state.step === "replaced" ||
+    (state.step === "failed" && state.error instanceof RefusedInBlock);
+  const sent = checked !== null && checked.manifestCid === last && !undone;
   const number =
     state.step === "done"
       ? parseEventLogs({ abi: coordinatorAbi, eventName: "ModelPublished", logs: state.receipt.logs }).find(
@@ -122,7 +138,7 @@ export function PricePanel({ checked, published }: { checked: Checked | null; pu
           <Field
             label={said.tokenAddress}
             hint={token.data && `${token.data.symbol}, ${token.data.decimals}`}
-            error={tokenText !== "" && tokenWrong}
+            error={(tried || tokenText !== "") && tokenWrong}
           >
             {(props) => <AddressInput props={props} value={tokenText} change={setTokenText} />}
           </Field>
@@ -136,6 +152,17 @@ export function PricePanel({ checked, published }: { checked: Checked | null; pu
         </Field>
       </div>
       <p className="soft">{said.permanent}</p>
+      {terms.isError && !terms.data && (
+        <ErrorNote
+          error={terms.error}
+          action={
+            <Button icon="retry" busy={terms.isFetching} onClick={() => void terms.refetch()}>
+              {words.common.tryAgain}
+            </Button>
+          }
+        />
+      )}
+      {currency && <p>{understood(priced, said, currency, language)}</p>}
       {terms.data && (
         <p>
           {said.fee}:{" "}
@@ -152,12 +179,20 @@ export function PricePanel({ checked, published }: { checked: Checked | null; pu
             {words.wallet.switchTo(config.chain_name)}
           </Button>
         ) : (
-          <Button kind="primary" busy={running} disabled={!checked || checked.manifestCid === last} onClick={() => void publish()}>
+          <Button
+            kind="primary"
+            busy={running || (tokenAddress !== null && token.isPending)}
+            disabled={!checked || !terms.data || sent}
+            onClick={() => void publish()}
+          >
             {said.publish}
           </Button>
         )}
         {!checked && wallet.right && <span className="soft">{said.notReady}</span>}
       </div>
+      {sent && !running && state.step !== "done" && (
+        <ErrorNote quiet text={said.sent} action={<Button onClick={() => remember(null)}>{said.again}</Button>} />
+      )}
       <TransactionLine state={state} {...(number === undefined ? {} : { done: said.done(String(number)) })} />
       {number !== undefined && (
         <p>
@@ -187,10 +222,4 @@ function AddressInput({
       onChange={(event) => change(event.target.value)}
     />
   );
-}
-
-/** The bytes of a CID as the contract takes them. */
-function bytesOf(cid: string): `0x${string}` {
-  const { bytes } = parseCid(cid);
-  return `0x${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
