@@ -59,11 +59,11 @@ export function useCost(
         : null,
       token ? readToken(client, token) : config.currency,
     ]);
-    return { model: asked.id, token, price, gasPrice, ether, balance, held, symbol, decimals };
+    return { model: asked.id, account, token, price, gasPrice, ether, balance, held, symbol, decimals };
   }
 
   const read = query.data;
-  const cost = read && read.model === model?.id ? summed(read, fromBalance) : undefined;
+  const cost = read && read.model === model?.id && read.account === account ? summed(read, fromBalance) : undefined;
   return { cost, error: query.error, retry: () => void query.refetch() };
 }
 

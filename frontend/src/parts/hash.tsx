@@ -8,16 +8,18 @@ import "./hash.css";
  * `what` names it ("transaction"); `href` makes it a link.
  */
 export function Hash({ value, what, href, copy = true }: { value: string; what: string; href?: string; copy?: boolean }) {
-  const short = (
-    <span className="hash-text" aria-label={value}>
-      {shorten(value)}
-    </span>
-  );
   return (
     <span className="hash">
       {href ? (
-        <a href={href} title={value} {...(href.startsWith("#") ? {} : { target: "_blank", rel: "noreferrer noopener" })}>
-          {short}
+        <a
+          href={href}
+          className="hash-focus"
+          title={value}
+          data-full={value}
+          aria-label={value}
+          {...(href.startsWith("#") ? {} : { target: "_blank", rel: "noreferrer noopener" })}
+        >
+          {shorten(value)}
         </a>
       ) : (
         // eslint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- the whole value shows on focus too
