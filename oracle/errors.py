@@ -212,6 +212,20 @@ class WishTaken(SibylError):
     """Another provider was wished for the same picture by the same requester a short while ago."""
 
 
+class UploadsFull(Retryable):
+    """What was uploaded, and nobody has asked about yet, takes all the room that it may. ``retry_after`` in seconds."""
+
+    retry_after = 600
+
+
+class TooMuchUploaded(SibylError):
+    """One client uploaded as much as it may in a day. ``retry_after``: seconds until it may go on."""
+
+    def __init__(self, message: str, *, retry_after: int, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
+
 class StoreError(SibylError):
     """Base of what can go wrong with the database."""
 

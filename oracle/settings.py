@@ -42,7 +42,8 @@ _MARKET = {"backend", "redundancy", "known_answers", "golem_workers", "golem_idl
 _WORK = {"batch_items", "batch_bytes", "batch_linger", "workers", "worker_threads", "compute_timeout", "max_attempts"}
 _PACE = {"scan_span", "rpc_timeout", "deadline_margin", "replace_after", "report_items", "reports_in_flight"}
 _API = {"api_rate", "api_burst", "api_streams", "api_cors", "api_proxies", "page_dir", "url_private"}
-TUNING = frozenset({*_LOGGING, *_IMAGES, *_WORK, *_MARKET, *_PACE, *_API, "test_data"})
+_UPLOADS = {"api_upload_day", "api_upload_total"}
+TUNING = frozenset({*_LOGGING, *_IMAGES, *_WORK, *_MARKET, *_PACE, *_API, *_UPLOADS, "test_data"})
 """What a stack of this machine takes from the environment (``test_data`` names the folder with real pictures). Never
 where to connect, with which key, or what to pay: those are the stack's own."""
 
@@ -195,6 +196,10 @@ class Settings(BaseSettings):
     api_burst: int = Field(200, ge=1, description="requests at once that one client may have saved up")
     api_proxies: int = Field(0, ge=0, le=10, description="trusted proxies that append to X-Forwarded-For")
     api_streams: int = Field(16, ge=1, le=1000, description="event streams for one client")
+    api_upload_day: int = Field(
+        256 * MIB, ge=1, description="bytes in 24 hours that one client may upload and nobody has asked about yet"
+    )
+    api_upload_total: int = Field(2048 * MIB, ge=1, description="bytes of uploads that nobody has asked about yet")
     url_private: bool = Field(False, description="fetch pictures from URLs of private networks, too")
 
     gateway_key: SecretStr | None = Field(None, description="hex private key; prefer gateway_key_file")
@@ -223,6 +228,11 @@ class Settings(BaseSettings):
     def gateway_database(self) -> Path:
         """Where API keys and what was spent for them are written."""
         return self.data_dir / "gateway.sqlite3"
+
+    @property
+    def uploads_database(self) -> Path:
+        """Where it is written what was uploaded and nobody has asked about yet."""
+        return self.data_dir / "uploads.sqlite3"
 
     @property
     def database(self) -> Path:

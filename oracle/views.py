@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from oracle.domain import RequestStatus
+from oracle.domain import Cid, RequestStatus
 from oracle.ports import RequestRow
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What was uploaded, and when it last came (Unix seconds)."""
+
+    cid: Cid
+    at: float
 
 
 @dataclass(frozen=True, slots=True, order=True)

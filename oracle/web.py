@@ -36,6 +36,7 @@ from oracle.gateway import DEADLINE, Gateway
 from oracle.settings import Settings
 from oracle.store import DirectoryWishes, SqliteReads
 from oracle.store.gateway import SqliteGatewayStore
+from oracle.store.uploads import SqliteUploadBook
 from oracle.telemetry import logger
 
 KEEP_ALIVE = 20  # seconds that an idle connection is kept
@@ -92,7 +93,9 @@ async def _writes(settings: Settings, chain: _Chain, stack: AsyncExitStack) -> W
     if settings.gateway_key is not None or settings.gateway_key_file is not None:
         payer = _Payer(settings, chain, wishes)
         stack.push_async_callback(payer.close)
-    return Writes(pins, inspector, WebFetcher(private=settings.url_private), wishes, folder, payer)
+    book = SqliteUploadBook(settings.uploads_database)
+    stack.push_async_callback(book.close)
+    return Writes(pins, book, inspector, WebFetcher(private=settings.url_private), wishes, folder, payer)
 
 
 @asynccontextmanager

@@ -93,4 +93,5 @@ _MEANING = {
     502: "The content store served something else",
     503: "Not ready: the database, the chain or the content store",
     504: "No node delivered the content in time",
+    507: "There is no room for uploads now",
 }

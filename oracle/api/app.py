@@ -59,13 +59,17 @@ _EXPOSED = ("ETag", "Location", "Retry-After", "X-Request-Id", "X-Sibyl-Result-C
 def create_app(world: World, settings: Settings) -> FastAPI:
     """The API of one deployment. Nothing is read before the first request."""
     desk = Desk(world, settings)
+    uploads = routes_uploads.Uploads(desk)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        warming = asyncio.create_task(desk.registry.warm(), name="warm-up")
+        tasks = [asyncio.create_task(desk.registry.warm(), name="warm-up")]
+        if world.writes is not None:
+            tasks.append(asyncio.create_task(uploads.holding.watch(), name="uploads"))
         yield
-        warming.cancel()
-        await asyncio.gather(warming, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await desk.close()
 
     app = FastAPI(
@@ -77,11 +81,10 @@ def create_app(world: World, settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.desk = desk
+    app.state.desk, app.state.uploads = desk, uploads
     problems.install(app)
     for read in READING:
         app.include_router(read(desk))
-    uploads = routes_uploads.Uploads(desk)
     app.include_router(routes_uploads.router(uploads))
     app.include_router(routes_asking.router(desk, uploads))
     pages.add_docs(app)

@@ -10,7 +10,7 @@ from typing import Protocol
 from oracle.domain import BlockRef, Cid, ModelManifest, OnChainModel, RequestStatus
 from oracle.market import Provider
 from oracle.ports import ImageInspector
-from oracle.views import Figures, ModelSpeed, Place, RequestPage, RequestView
+from oracle.views import Figures, ModelSpeed, Place, RequestPage, RequestView, Upload
 
 
 class Reads(Protocol):
@@ -50,6 +50,9 @@ class Reads(Protocol):
 
     async def providers(self) -> Sequence[Provider]:
         """Every provider ever seen."""
+
+    async def named(self, cids: Sequence[Cid]) -> frozenset[Cid]:
+        """Which of these a request names as its picture."""
 
     async def scanned(self) -> BlockRef | None:
         """The last block that the oracle looked at."""
@@ -117,11 +120,33 @@ class Examples(Protocol):
 class Pins(Protocol):
     """Stores content. Raises ContentUnavailable and ContentCorrupt."""
 
-    async def add(self, files: Sequence[bytes]) -> Sequence[Cid]:
-        """Store and pin files; their CIDs in the same order, checked here."""
+    async def name(self, content: bytes | Path) -> Cid:
+        """The CID that a file will have; nothing is stored."""
 
-    async def add_file(self, path: Path) -> Cid:
-        """The same for one file on disk."""
+    async def hold(self, content: bytes | Path) -> Cid:
+        """Store and pin a file, in a way that ``let_go`` undoes without touching anybody else's pin of it."""
+
+    async def let_go(self, cid: Cid) -> None:
+        """Unpin what ``hold`` pinned; twice is no error."""
+
+
+class UploadBook(Protocol):
+    """What was uploaded and nobody has asked about yet. Every method raises StoreError."""
+
+    async def note(self, cid: Cid, size: int, client: str, *, client_limit: int, total_limit: int) -> None:
+        """Count an upload before it is pinned, within limits in bytes: for a client in 24 hours, and for all.
+
+        One that is in here begins anew. Raises TooMuchUploaded, UploadsFull.
+        """
+
+    async def page(self, after: Cid | None, limit: int) -> Sequence[Upload]:
+        """What is in here, in the order of CIDs, beyond one."""
+
+    async def came(self, cid: Cid) -> float | None:
+        """When an upload last came; None for what is not in here."""
+
+    async def forget(self, cids: Sequence[Cid]) -> None:
+        """Count these no more."""
 
 
 class Web(Protocol):
@@ -205,6 +230,7 @@ class Writes:
     nobody pays here."""
 
     pins: Pins
+    book: UploadBook
     inspector: ImageInspector
     web: Web
     wishes: WishBox

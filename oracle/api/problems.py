@@ -86,6 +86,8 @@ _KINDS = (
     _Kind(errors.WishTaken, 409, "wish-taken", "Another provider was wished for"),
     _Kind(errors.AddressRefused, 422, "address-refused", "Sibyl does not fetch from this address"),
     _Kind(errors.FetcherBusy, 503, "busy", "Too much is being fetched", retry_after=5),
+    _Kind(errors.TooMuchUploaded, 429, "day-of-uploads-used-up", "Too much was uploaded"),
+    _Kind(errors.UploadsFull, 507, "uploads-full", "There is no room for uploads now"),
     _Kind(
         errors.ImageRejected, 422, "image-rejected", "The picture is not accepted",
         remedy="Send a whole PNG, JPEG, WebP or GIF with a single frame, within the limits that /v1 names.",

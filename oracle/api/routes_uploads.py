@@ -22,6 +22,7 @@ from starlette.responses import Response
 from oracle.api import schemas
 from oracle.api.answers import JSON, Ready, as_json, problems
 from oracle.api.desk import Desk
+from oracle.api.holding import Holding
 from oracle.api.limits import Buckets, client_of
 from oracle.api.ports import Writes
 from oracle.api.problems import Problem
@@ -79,10 +80,11 @@ _WEIGHTS_BODY = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that was accepted, and its CID once it is pinned."""
+    """A picture that was accepted, and whose it is."""
 
     data: bytes
     facts: ImageFacts
+    client: str
 
 
 class Uploads:
@@ -93,6 +95,8 @@ class Uploads:
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._open: dict[str, int] = {}
         self._bytes = Buckets(FLOW, SAVED)
+        writes = desk.world.writes
+        self._holding = None if writes is None else Holding(desk, writes)
 
     @property
     def writes(self) -> Writes:
@@ -101,10 +105,21 @@ class Uploads:
             raise ConfigurationError("this API takes no uploads")
         return self._desk.world.writes
 
+    @property
+    def holding(self) -> Holding:
+        """Who pins. Raises ConfigurationError where nothing is written."""
+        if self._holding is None:
+            raise ConfigurationError("this API takes no uploads")
+        return self._holding
+
+    def client(self, request: Request) -> str:
+        """Whose request it is."""
+        return client_of(request.scope, self._desk.settings.api_proxies)
+
     @contextlib.asynccontextmanager
     async def turn(self, request: Request) -> AsyncIterator[None]:
         """While it is this upload's turn. Raises Problem 429 and 503."""
-        client = client_of(request.scope, self._desk.settings.api_proxies)
+        client = self.client(request)
         if self._open.get(client, 0) >= EACH:
             raise Problem(
                 429,
@@ -139,7 +154,7 @@ class Uploads:
 
     def count(self, request: Request, size: int) -> None:
         """Put bytes on the client's account. Raises Problem 429."""
-        wait = self._bytes.take(client_of(request.scope, self._desk.settings.api_proxies), float(size))
+        wait = self._bytes.take(self.client(request), float(size))
         if wait:
             raise Problem(
                 429,
@@ -159,22 +174,21 @@ class Uploads:
         elif kind.startswith("image/") or kind == "application/octet-stream":
             data = await request.body()
         elif kind == JSON:
-            data = await self._from_web(_url(await read_document(request)), limit)
+            data = await self._from_web(_url(await read_document(request)), limit, self.client(request))
         else:
             raise unsupported("multipart/form-data with a field `image`, image/* or application/json with a `url`")
         # Also what is then refused took a connection, memory and a look.
         self.count(request, len(data))
         facts = await self.writes.inspector.inspect(data)
-        return Picture(data, facts)
+        return Picture(data, facts, self.client(request))
 
     async def pin(self, picture: Picture) -> Cid:
-        """Pin a picture; its CID."""
-        (cid,) = await self.writes.pins.add([picture.data])
-        return cid
+        """Pin a picture; its CID. Raises what ``Holding.pin`` raises."""
+        return await self.holding.pin(picture.data, len(picture.data), picture.client)
 
-    async def _from_web(self, url: str, limit: int) -> bytes:
+    async def _from_web(self, url: str, limit: int, client: str) -> bytes:
         try:
-            return await self.writes.web.fetch(url, limit=limit)
+            return await self.writes.web.fetch(url, limit=limit, client=client)
         except ContentUnavailable as error:
             raise Problem(
                 422, "address-unreachable", "The address gives no picture", str(error), remedy=error.remedy
@@ -189,7 +203,7 @@ def router(uploads: Uploads) -> APIRouter:
         "/images",
         status_code=201,
         response_model=schemas.Pinned,
-        responses=problems(400, 408, 413, 415, 422, 429, 502, 503, 504),
+        responses=problems(400, 408, 413, 415, 422, 429, 502, 503, 504, 507),
         openapi_extra=PICTURE_BODY,
     )
     async def upload_image(request: Request) -> Response:
@@ -214,7 +228,7 @@ def router(uploads: Uploads) -> APIRouter:
         "/manifests",
         status_code=201,
         response_model=schemas.PinnedManifest,
-        responses=problems(408, 413, 415, 422, 429, 502, 503, 504),
+        responses=problems(408, 413, 415, 422, 429, 502, 503, 504, 507),
         openapi_extra=_MANIFEST_BODY,
     )
     async def upload_manifest(request: Request) -> Response:
@@ -225,14 +239,14 @@ def router(uploads: Uploads) -> APIRouter:
             data = await request.body()
             read_manifest(data)
             uploads.count(request, len(data))
-            (cid,) = await uploads.writes.pins.add([data])
+            cid = await uploads.holding.pin(data, len(data), uploads.client(request))
         return created({"cid": cid.text}, f"/ipfs/{cid}")
 
     @routes.post(
         "/weights",
         status_code=201,
         response_model=schemas.PinnedWeights,
-        responses=problems(408, 413, 415, 422, 429, 502, 503, 504),
+        responses=problems(408, 413, 415, 422, 429, 502, 503, 504, 507),
         openapi_extra=_WEIGHTS_BODY,
     )
     async def upload_weights(request: Request) -> Response:
@@ -241,7 +255,7 @@ def router(uploads: Uploads) -> APIRouter:
         async with uploads.turn(request), _file_in(folder) as (file, path):
             size, sha256 = await _save(request, file)
             uploads.count(request, size)
-            cid = await uploads.writes.pins.add_file(path)
+            cid = await uploads.holding.pin(path, size, uploads.client(request))
         return created({"cid": cid.text, "bytes": size, "sha256": sha256}, f"/ipfs/{cid}")
 
     return routes

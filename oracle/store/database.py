@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TextIO, TypeVar
@@ -137,6 +139,37 @@ class Database:
                 remedy="upgrade Sibyl, choose another --data-dir, or restore the backup left beside it",
             )
         return version
+
+
+class SharedDatabase:
+    """A file that several processes write in turn, for an event loop: a thread of its own opens, writes and closes it.
+
+    The constructor waits for the file to be open. It and every method raise StoreError with a remedy when SQLite fails.
+    """
+
+    def __init__(self, path: Path | str, steps: Sequence[Step], *, thread: str) -> None:
+        self._name = str(path)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=thread)
+        try:
+            self._database = self._thread.submit(Database, path, read_only=False, steps=steps, alone=False).result()
+        except BaseException:
+            self._thread.shutdown()
+            raise
+        self._closed = False
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Do something in one transaction."""
+        if self._closed:
+            raise StoreError(f"{self._name} is closed")
+        return await asyncio.wrap_future(self._thread.submit(self._database.transaction, work, write=True))
+
+    async def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            closed = self._thread.submit(self._database.close)
+            self._thread.shutdown(wait=False)
+            await asyncio.shield(asyncio.wrap_future(closed))
 
 
 def explain(error: Exception, name: str) -> StoreError:

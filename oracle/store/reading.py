@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Integer, Label, Row, Select, cast, func, select, text, tuple_
 
-from oracle.domain import BlockRef, RequestStatus
+from oracle.domain import BlockRef, Cid, RequestStatus
 from oracle.errors import StoreError, StoreMismatch
 from oracle.market import Provider
 from oracle.store import queries
@@ -74,6 +74,15 @@ def page(
         query = query.where(tuple_(*place) < beyond)
     found = _views(connection, query)
     return RequestPage(tuple(found[:limit]), found[limit - 1].place if len(found) > limit else None)
+
+
+def named(connection: Connection, cids: Iterable[Cid]) -> frozenset[Cid]:
+    """Which of these a request names as its picture."""
+    found: set[Cid] = set()
+    for chunk in queries.chunks(cids):
+        query = select(requests.c.image_cid).where(requests.c.image_cid.in_(chunk)).distinct()
+        found.update(connection.execute(query).scalars())
+    return frozenset(found)
 
 
 def figures(connection: Connection, since: float, points: int) -> Figures:
@@ -299,6 +308,10 @@ class SqliteReads:
     async def providers(self) -> Sequence[Provider]:
         """Every provider ever seen, the last seen first."""
         return await self._pages.read(read_providers)
+
+    async def named(self, cids: Sequence[Cid]) -> frozenset[Cid]:
+        """Which of these a request names as its picture."""
+        return await self._slow.read(partial(named, cids=cids))
 
     async def scanned(self) -> BlockRef | None:
         """The last block that the oracle looked at."""

@@ -22,7 +22,7 @@ from oracle.market import Price, Provider
 from oracle.settings import Settings
 from oracle.store import SqliteReads, SqliteRequestStore
 from tests.unit.api_doubles import ScriptedChain
-from tests.unit.doubles import MemoryContent
+from tests.unit.doubles import MemoryContent, cid_of
 from tests.unit.test_store_kit import COORDINATOR, RESULT, S, block, bring, receipt, report, rid, see, tx
 
 pytestmark = pytest.mark.integration
@@ -290,3 +290,17 @@ async def test_given_many_who_ask_at_once_when_the_database_changes_then_all_get
     await store.expire(5e9)
     answers = await asyncio.gather(*(client.get(path) for _ in range(50)))
     assert {one.json()["status"] for one in answers} == {"expired"}
+
+
+async def test_given_pictures_when_asked_which_a_request_names_then_those_alone_come_back(
+    store: SqliteRequestStore, reads: SqliteReads
+) -> None:
+    await see(store, [1, 2])
+    view = await reads.request(rid(1))
+    assert view is not None
+    paid = view.row.request.image_cid
+    others = [cid_of(b"%d" % number) for number in range(1_200)]
+    assert await reads.named([*others, paid]) == {paid}
+    await store.roll_back(None)
+    assert await reads.named([paid]) == {paid}  # an orphaned request may be mined again
+    assert await reads.named([]) == frozenset()

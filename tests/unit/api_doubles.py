@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from oracle.domain import BlockRef, Cid, ImageFacts, OnChainModel
 from oracle.errors import ContentUnavailable, ImageRejected, KeyNeeded
 from oracle.market import Provider
 from oracle.settings import Settings
+from oracle.store.uploads import SqliteUploadBook
 from oracle.views import ModelSpeed, RequestView
 from tests.unit.doubles import cid_of
 
@@ -40,15 +42,24 @@ class MemoryPins:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.held: dict[Cid, bytes] = {}
+        self.problem: Exception | None = None
 
-    async def add(self, files: Sequence[bytes]) -> Sequence[Cid]:
+    async def name(self, content: bytes | Path) -> Cid:
+        return cid_of(content if isinstance(content, bytes) else content.read_bytes())
+
+    async def hold(self, content: bytes | Path) -> Cid:
+        if self.problem is not None:
+            raise self.problem
         self.log("pinned")
-        cids = [cid_of(data) for data in files]
-        self.held.update(zip(cids, files, strict=True))
-        return cids
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        self.held[cid_of(data)] = data
+        return cid_of(data)
 
-    async def add_file(self, path: Path) -> Cid:
-        return (await self.add([path.read_bytes()]))[0]
+    async def let_go(self, cid: Cid) -> None:
+        if self.problem is not None:
+            raise self.problem
+        self.log("let go")
+        self.held.pop(cid, None)
 
 
 class PrefixInspector:
@@ -140,6 +151,8 @@ class ScriptedReads:
     def __init__(self) -> None:
         self.views: dict[bytes, RequestView] = {}
         self.seen: list[Provider] = []
+        self.pictures: set[Cid] = set()
+        self.at: float | None = None
 
     def mark(self) -> object | None:
         return len(self.views)
@@ -156,6 +169,12 @@ class ScriptedReads:
 
     async def providers(self) -> Sequence[Provider]:
         return self.seen
+
+    async def named(self, cids: Sequence[Cid]) -> frozenset[Cid]:
+        return frozenset(self.pictures.intersection(cids))
+
+    async def scanned(self) -> BlockRef | None:
+        return None if self.at is None else BlockRef(1, bytes(32), int(self.at))
 
 
 class ScriptedChain:
@@ -205,6 +224,7 @@ async def api(
     pays: bool = True,
     is_open: bool = True,
     tune: Callable[[ScriptedChain], None] | None = None,
+    now: Callable[[], float] = time.time,
     **changes: Any,
 ) -> AsyncIterator[Api]:
     log = Log()
@@ -219,13 +239,16 @@ async def api(
     pins, web, wishes, reads = MemoryPins(log), ScriptedWeb(), MemoryWishes(), ScriptedReads()
     payer = ScriptedPayer(log, is_open=is_open)
     uploads = folder / "uploads"
-    writes = Writes(pins, PrefixInspector(log), web, wishes, uploads, payer if pays else None)
+    book = SqliteUploadBook(folder / "uploads.sqlite3", now=now)
+    writes = Writes(pins, book, PrefixInspector(log), web, wishes, uploads, payer if pays else None)
     world = World(reads=reads, chain=chain, content=files, open_content=files, writes=writes)  # type: ignore[arg-type]
     settings = Settings(data_dir=folder, default_model=1, **changes)
     app = create_app(world, settings)
     transport = httpx.ASGITransport(app=app, client=("192.0.2.7", 4711))
     async with (
+        AsyncExitStack() as stack,
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://api") as client,
     ):
+        stack.push_async_callback(book.close)
         yield Api(client, log, pins, web, wishes, payer, reads, files, uploads)

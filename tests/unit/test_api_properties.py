@@ -135,8 +135,8 @@ ERRORS = sorted({kind for kind in leaves(SibylError) if kind.__module__ == error
 
 
 def made(kind: type[SibylError], words: str, remedy: str) -> SibylError:
-    if kind is errors.DayLimitReached:
-        return errors.DayLimitReached(words, retry_after=60, remedy=remedy)
+    if issubclass(kind, errors.DayLimitReached | errors.TooMuchUploaded):
+        return kind(words, retry_after=60, remedy=remedy)
     return kind(words, remedy=remedy)
 
 
