@@ -1,6 +1,10 @@
-import { describe, expect, test } from "vitest";
+import { crc32 } from "node:zlib";
 
-import { BadPicture, fit, isAnimated, preparePicture, readExif, sniff, type Studio, withoutHiddenData } from "./picture";
+import { describe, expect, test, vi } from "vitest";
+
+import { sniff } from "./format";
+import { readExif, tellsPlace, withoutHiddenData } from "./hidden";
+import { BadPicture, browserStudio, fit, isAnimated, preparePicture, type Studio } from "./picture";
 
 const LIMITS = { image_bytes: 1_000, image_pixels: 10_000, formats: ["PNG", "JPEG", "WEBP", "GIF"] };
 const ascii = (text: string) => [...new TextEncoder().encode(text)];
@@ -29,12 +33,17 @@ const jpeg = (...segments: [number, number[]][]) =>
     0xd9,
   ]);
 const entry = (tag: number, type: number, value: number) => [tag >> 8, tag & 255, 0, type, 0, 0, 0, 1, 0, value, 0, 0];
-const exif = (...entries: number[][]) => [
-  ...ascii("Exif\0\0"),
+const tiff = (...entries: number[][]) => [
   ...[0x4d, 0x4d, 0, 42, 0, 0, 0, 8, 0, entries.length],
   ...entries.flat(),
   ...[0, 0, 0, 0],
 ];
+const exif = (...entries: number[][]) => [...ascii("Exif\0\0"), ...tiff(...entries)];
+/** A WebP's container: each chunk is padded to an even length. */
+const webp = (...chunks: [string, number[]][]) => {
+  const body = chunks.flatMap(([name, data]) => [...ascii(name), data.length, 0, 0, 0, ...data, ...(data.length % 2 ? [0] : [])]);
+  return Uint8Array.from([...ascii("RIFF"), body.length + 4, 0, 0, 0, ...ascii("WEBP"), ...body]);
+};
 const PLACE = entry(0x8825, 4, 26);
 const TURNED = entry(0x0112, 3, 6);
 
@@ -81,26 +90,101 @@ describe("looking at a picture", () => {
   });
 
   test("given files that are cut anywhere, when looked at, then nothing is thrown", () => {
-    for (const whole of [jpeg([0xe1, exif(TURNED, PLACE)]), gif(2), png(["IHDR", [0]], ["acTL", [0, 0, 0, 3]])]) {
+    const pictures = [
+      jpeg([0xe1, exif(TURNED, PLACE)]),
+      gif(2),
+      png(["IHDR", [0]], ["acTL", [0, 0, 0, 3]], ["eXIf", tiff(TURNED, PLACE)]),
+      webp(["VP8X", [8, 0, 0, 0, 0, 0, 0, 0, 0, 0]], ["EXIF", tiff(TURNED, PLACE)]),
+    ];
+    for (const whole of pictures) {
       for (let length = 0; length <= whole.length; length += 1) {
         const cut = whole.slice(0, length);
         const format = sniff(cut);
         if (format && format !== "PNG") isAnimated(cut, format);
-        expect(() => readExif(cut)).not.toThrow();
-        if (format === "JPEG") withoutHiddenData(cut);
+        if (format) withoutHiddenData(cut, format);
       }
     }
   });
 
   test("given a photo with place, comment and rotation, when the hidden data is left out, then only the rotation stays", () => {
     const photo = jpeg([0xe0, [7]], [0xe1, exif(TURNED, PLACE)], [0xfe, ascii("at home")], [0xdb, [9, 9]]);
-    const clean = withoutHiddenData(photo);
-    expect(readExif(photo)).toEqual({ orientation: 6, hasPlace: true });
-    expect(readExif(clean)).toEqual({ orientation: 6, hasPlace: false });
+    const clean = withoutHiddenData(photo, "JPEG");
+    expect(readExif(photo, "JPEG")).toEqual({ orientation: 6, hasPlace: true });
+    expect(readExif(clean, "JPEG")).toEqual({ orientation: 6, hasPlace: false });
     expect(new TextDecoder("latin1").decode(clean)).not.toContain("at home");
     const scan = (data: Uint8Array) => [...data.slice(data.length - 15)];
     expect(scan(clean)).toEqual(scan(photo));
   });
+});
+
+const XMP = ascii('<x exif:GPSLatitude="52,31N"/>');
+const XMP_KEY = ascii("XML:com.adobe.xmp\0");
+const IHDR: [string, number[]] = ["IHDR", new Array<number>(13).fill(1)];
+const VP8X: [string, number[]] = ["VP8X", [0x1c, 0, 0, 0, 0, 0, 0, 0, 0, 0]];
+const names = (data: Uint8Array) => new TextDecoder("latin1").decode(data);
+
+describe("where it was taken", () => {
+  test.each([
+    ["a JPEG's XMP", "JPEG", jpeg([0xe1, [...ascii("http://ns.adobe.com/xap/1.0/\0"), ...XMP]])],
+    ["a PNG's EXIF", "PNG", png(IHDR, ["IDAT", [1]], ["eXIf", tiff(PLACE)])],
+    ["a PNG's XMP", "PNG", png(IHDR, ["iTXt", [...XMP_KEY, 0, 0, 0, 0, ...XMP]], ["IDAT", [1]])],
+    ["a PNG's packed XMP", "PNG", png(IHDR, ["iTXt", [...XMP_KEY, 1, 0, 0, 0, 9, 9]], ["IDAT", [1]])],
+    ["a PNG's profile", "PNG", png(IHDR, ["zTXt", [...ascii("Raw profile type exif\0"), 0, 9]], ["IDAT", [1]])],
+    ["a WebP's EXIF", "WEBP", webp(VP8X, ["VP8 ", [1]], ["EXIF", tiff(PLACE)])],
+    ["a WebP's EXIF with a JPEG's head", "WEBP", webp(VP8X, ["VP8 ", [1]], ["EXIF", exif(PLACE)])],
+    ["a WebP's XMP", "WEBP", webp(VP8X, ["VP8 ", [1]], ["XMP ", XMP])],
+  ] as const)("given %s that tells it, when prepared, then it is left out and said, and the picture is the same", async (_, format, data) => {
+    expect(tellsPlace(data, format)).toBe(true);
+    const { studio: made, encoded } = studio(28, 28);
+    const prepared = await preparePicture(file(data), LIMITS, { studio: made });
+    expect(prepared.changes).toEqual([{ kind: "place-removed" }]);
+    const bare = await bytesOf(prepared.blob);
+    expect(sniff(bare)).toBe(format);
+    expect(tellsPlace(bare, format)).toBe(false);
+    expect(names(bare)).not.toMatch(/GPS|EXIF|eXIf|XMP |iTXt|zTXt/);
+    expect(names(bare)).toMatch({ JPEG: /\x01\x02\x03/, PNG: /IHDR.*IDAT/s, WEBP: /VP8 / }[format]);
+    expect(encoded).toEqual([]);
+  });
+
+  test.each([
+    ["PNG", png(IHDR, ["tEXt", ascii("Software\0x")], ["IDAT", [1]], ["eXIf", tiff(TURNED)])],
+    ["WEBP", webp(VP8X, ["VP8 ", [1]], ["XMP ", ascii("<x/>")])],
+    ["GIF", gif(1)],
+  ] as const)("given a %s that tells no place, when prepared, then it stays byte for byte", async (_, data) => {
+    const { studio: made } = studio(28, 28);
+    const prepared = await preparePicture(file(data), LIMITS, { studio: made });
+    expect(prepared.changes).toEqual([]);
+    expect(await bytesOf(prepared.blob)).toEqual(data);
+  });
+
+  test("given a turned PNG and a turned WebP, when the rest is left out, then which way is up is kept, and the file is whole", () => {
+    const bare = withoutHiddenData(png(IHDR, ["IDAT", [1]], ["eXIf", tiff(TURNED, PLACE)]), "PNG");
+    expect(readExif(bare, "PNG")).toEqual({ orientation: 6, hasPlace: false });
+    const at = names(bare).indexOf("eXIf");
+    const length = new DataView(bare.buffer).getUint32(at - 4);
+    expect(new DataView(bare.buffer).getUint32(at + 4 + length)).toBe(crc32(bare.subarray(at, at + 4 + length)));
+    const web = withoutHiddenData(webp(VP8X, ["VP8 ", [1]], ["EXIF", tiff(TURNED, PLACE)], ["XMP ", XMP]), "WEBP");
+    expect(readExif(web, "WEBP")).toEqual({ orientation: 6, hasPlace: false });
+    expect(new DataView(web.buffer).getUint32(4, true)).toBe(web.length - 8);
+    expect(web[20]).toBe(0x18); // still with alpha and EXIF, no longer with XMP
+  });
+});
+
+test("given transparency, when drawn as JPEG, then it lies on white, and as PNG on nothing", async () => {
+  const drawn: string[] = [];
+  const context = {
+    set fillStyle(colour: string) {
+      drawn.push(colour);
+    },
+    fillRect: (...place: number[]) => drawn.push(`fill ${place.join()}`),
+    drawImage: () => drawn.push("picture"),
+  };
+  vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockReturnValue(context as never);
+  vi.spyOn(HTMLCanvasElement.prototype, "toBlob").mockImplementation((done) => done(new Blob(["x"])));
+  await browserStudio.encode({} as CanvasImageSource, 4, 3, "image/jpeg", 1);
+  expect(drawn.splice(0)).toEqual(["#fff", "fill 0,0,4,3", "picture"]);
+  await browserStudio.encode({} as CanvasImageSource, 4, 3, "image/png", 1);
+  expect(drawn).toEqual(["picture"]);
 });
 
 describe("preparing a picture", () => {
@@ -147,7 +231,7 @@ describe("preparing a picture", () => {
     const { studio: made } = studio(28, 28);
     const prepared = await preparePicture(file(photo, "image/jpeg"), LIMITS, { studio: made });
     expect(prepared.changes).toEqual([{ kind: "place-removed" }]);
-    expect(readExif(await bytesOf(prepared.blob))?.hasPlace ?? false).toBe(false);
+    expect(readExif(await bytesOf(prepared.blob), "JPEG")?.hasPlace ?? false).toBe(false);
     const kept = await preparePicture(file(photo, "image/jpeg"), LIMITS, { studio: made, keepHidden: true });
     expect(await bytesOf(kept.blob)).toEqual(photo);
   });

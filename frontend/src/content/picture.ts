@@ -1,4 +1,6 @@
 /** A picture made ready to be sent: looked at, and made smaller only where it would not be accepted as it is. */
+import { type Format, fourLetters, sniff } from "./format";
+import { tellsPlace, withoutHiddenData } from "./hidden";
 
 export interface Limits {
   image_bytes: number;
@@ -42,24 +44,12 @@ export class BadPicture extends Error {
 const READ_LIMIT = 256 * 1024 * 1024;
 const TRIES = 8;
 
-export type Format = "PNG" | "JPEG" | "WEBP" | "GIF";
-
 const MIME: Record<Format, string> = {
   PNG: "image/png",
   JPEG: "image/jpeg",
   WEBP: "image/webp",
   GIF: "image/gif",
 };
-
-/** What the bytes are by their first ones; null for anything else. */
-export function sniff(head: Uint8Array): Format | null {
-  const text = (from: number, to: number) => String.fromCharCode(...head.subarray(from, to));
-  if (head[0] === 0x89 && text(1, 8) === "PNG\r\n\x1a\n") return "PNG";
-  if (head[0] === 0xff && head[1] === 0xd8 && head[2] === 0xff) return "JPEG";
-  if (text(0, 4) === "RIFF" && text(8, 12) === "WEBP") return "WEBP";
-  if (text(0, 6) === "GIF87a" || text(0, 6) === "GIF89a") return "GIF";
-  return null;
-}
 
 /** Whether the file has more than one frame, as far as its headers say. */
 export function isAnimated(data: Uint8Array, format: Format): boolean {
@@ -78,10 +68,6 @@ export function isAnimated(data: Uint8Array, format: Format): boolean {
     return false;
   }
   return format === "GIF" && gifFrames(data) > 1;
-}
-
-function fourLetters(data: Uint8Array, at: number): string {
-  return String.fromCharCode(...data.subarray(at, at + 4));
 }
 
 /** Frames of a GIF, counted to two at most. */
@@ -110,94 +96,6 @@ function gifFrames(data: Uint8Array): number {
   return frames;
 }
 
-interface Exif {
-  orientation: number;
-  hasPlace: boolean;
-}
-
-const EXIF_HEAD = "Exif\0\0";
-
-/** What the EXIF block of a JPEG says about which way is up and where it was taken; null without one. */
-export function readExif(data: Uint8Array): Exif | null {
-  for (const { marker, start, end } of segments(data)) {
-    if (marker !== 0xe1 || String.fromCharCode(...data.subarray(start, start + 6)) !== EXIF_HEAD) continue;
-    return readTiff(data.subarray(start + 6, end));
-  }
-  return null;
-}
-
-function readTiff(tiff: Uint8Array): Exif | null {
-  const view = new DataView(tiff.buffer, tiff.byteOffset, tiff.byteLength);
-  const order = fourLetters(tiff, 0).slice(0, 2);
-  if (order !== "II" && order !== "MM") return null;
-  const little = order === "II";
-  const found: Exif = { orientation: 1, hasPlace: false };
-  try {
-    const first = view.getUint32(4, little);
-    const count = view.getUint16(first, little);
-    for (let entry = 0; entry < Math.min(count, 512); entry += 1) {
-      const at = first + 2 + entry * 12;
-      const tag = view.getUint16(at, little);
-      if (tag === 0x0112) {
-        const orientation = view.getUint16(at + 8, little);
-        if (orientation >= 1 && orientation <= 8) found.orientation = orientation;
-      }
-      if (tag === 0x8825) found.hasPlace = true;
-    }
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-  }
-  return found;
-}
-
-function* segments(data: Uint8Array): Generator<{ marker: number; at: number; start: number; end: number }> {
-  let at = 2;
-  while (at + 4 <= data.length && data[at] === 0xff) {
-    const marker = data[at + 1] ?? 0;
-    if (marker === 0xff) {
-      at += 1;
-      continue;
-    }
-    if (marker === 0xda || marker === 0xd9) return;
-    const length = ((data[at + 2] ?? 0) << 8) | (data[at + 3] ?? 0);
-    if (length < 2) return;
-    const end = Math.min(at + 2 + length, data.length);
-    yield { marker, at, start: at + 4, end };
-    at = end;
-  }
-}
-
-/** The same JPEG, pixel for pixel, without EXIF, XMP, IPTC and comments; which way is up is kept. */
-export function withoutHiddenData(data: Uint8Array): Uint8Array<ArrayBuffer> {
-  const orientation = readExif(data)?.orientation ?? 1;
-  const parts: Uint8Array[] = [data.subarray(0, 2)];
-  let kept = 2;
-  if (orientation !== 1) parts.push(orientationSegment(orientation));
-  for (const { marker, at, end } of segments(data)) {
-    const hidden = marker === 0xe1 || marker === 0xed || marker === 0xfe;
-    if (hidden) {
-      if (at > kept) parts.push(data.subarray(kept, at));
-      kept = end;
-    }
-  }
-  parts.push(data.subarray(kept));
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let to = 0;
-  for (const part of parts) {
-    whole.set(part, to);
-    to += part.length;
-  }
-  return whole;
-}
-
-/** An EXIF block that says nothing but which way is up. */
-function orientationSegment(orientation: number): Uint8Array {
-  const tiff = [0x4d, 0x4d, 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0, 0, 0, 0, 0];
-  const body = [...new TextEncoder().encode(EXIF_HEAD), ...tiff];
-  const length = body.length + 2;
-  return Uint8Array.from([0xff, 0xe1, length >> 8, length & 0xff, ...body]);
-}
-
 /** The largest size of the same shape with at most so many pixels. */
 export function fit(width: number, height: number, pixels: number): [number, number] {
   if (width * height <= pixels) return [width, height];
@@ -222,6 +120,11 @@ export const browserStudio: Studio = {
     canvas.height = height;
     const context = canvas.getContext("2d");
     if (!context) throw new BadPicture("unreadable");
+    if (type === MIME.JPEG) {
+      // It knows no transparency and would show black; the oracle, too, puts white below.
+      context.fillStyle = "#fff";
+      context.fillRect(0, 0, width, height);
+    }
     context.imageSmoothingQuality = "high";
     context.drawImage(source, 0, 0, width, height);
     return new Promise((resolve, reject) =>
@@ -260,8 +163,8 @@ export async function preparePicture(
     const fits = file.size <= limits.image_bytes && width * height <= limits.image_pixels;
     if (accepted && fits && !animated) {
       const told = { original: file, name, format, width, height };
-      if (format === "JPEG" && !keepHidden && readExif(data)?.hasPlace) {
-        const blob = new Blob([withoutHiddenData(data)], { type: MIME.JPEG });
+      if (!keepHidden && tellsPlace(data, format)) {
+        const blob = new Blob([withoutHiddenData(data, format)], { type: MIME[format] });
         return { ...told, blob, changes: [{ kind: "place-removed" }] };
       }
       return { ...told, blob: new Blob([data], { type: MIME[format] }), changes };
