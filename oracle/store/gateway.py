@@ -7,29 +7,25 @@ idempotency key. What is older than ``RETENTION`` is forgotten.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import math
 import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from eth_utils.currency import from_wei
 from sqlalchemy import ColumnElement, Connection, Integer, delete, insert, literal_column, or_, select, update
 
 from oracle.domain import Cid
 from oracle.errors import AskedOtherwise, DayLimitReached, StoreError
-from oracle.store.database import Database
+from oracle.store.database import SharedDatabase
 from oracle.store.gateway_tables import STEPS, SpendingState, binding, transactions
 from oracle.store.gateway_tables import keys as _keys
 from oracle.store.gateway_tables import spendings as _spendings
-
-T = TypeVar("T")
 
 DAY = 86_400.0
 """Seconds over which a limit counts; it slides."""
@@ -103,14 +99,8 @@ class SqliteGatewayStore:
 
     def __init__(self, path: Path | str, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._name = str(path)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sibyl-gateway")
-        try:
-            self._database = self._thread.submit(Database, path, read_only=False, steps=STEPS, alone=False).result()
-        except BaseException:
-            self._thread.shutdown()
-            raise
-        self._closed = False
+        self._shared = SharedDatabase(path, STEPS, thread="sibyl-gateway")
+        self._run, self.close = self._shared.run, self._shared.close
 
     async def bind(self, chain_id: int, coordinator: str, genesis: bytes) -> None:
         """Have the books speak of this deployment: what was spent at others neither counts nor is found.
@@ -293,14 +283,6 @@ class SqliteGatewayStore:
 
         return await self._run(work)
 
-    async def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        if not self._closed:
-            self._closed = True
-            closed = self._thread.submit(self._database.close)
-            self._thread.shutdown(wait=False)
-            await asyncio.shield(asyncio.wrap_future(closed))
-
     async def _settle(self, spending: int, state: SpendingState, values: dict[str, Any]) -> None:
         """Move it on if it is in that state. What was signed for it has then been mined, or never will be."""
 
@@ -310,11 +292,6 @@ class SqliteGatewayStore:
                 connection.execute(delete(transactions).where(transactions.c.spending == spending))
 
         await self._run(work)
-
-    async def _run(self, work: Callable[[Connection], T]) -> T:
-        if self._closed:
-            raise StoreError(f"{self._name} is closed")
-        return await asyncio.wrap_future(self._thread.submit(self._database.transaction, work, write=True))
 
 
 def _hash(token: str) -> bytes:

@@ -62,7 +62,7 @@ class SqliteUploadBook:
     def __init__(self, path: Path | str, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._shared = SharedDatabase(path, STEPS, thread="sibyl-uploads")
-        self.close = self._shared.close
+        self._run, self.close = self._shared.run, self._shared.close
 
     async def note(self, cid: Cid, size: int, client: str, *, client_limit: int, total_limit: int) -> None:
         """Count an upload before it is pinned; one that is in here begins anew, and is counted once.
@@ -86,7 +86,7 @@ class SqliteUploadBook:
             connection.execute(delete(_uploads).where(_uploads.c.cid == cid))
             connection.execute(insert(_uploads).values(cid=cid, bytes=counted, client=client, at=now))
 
-        await self._shared.run(work)
+        await self._run(work)
 
     async def page(self, after: Cid | None, limit: int) -> Sequence[Upload]:
         """What is in here, in the order of CIDs, beyond one."""
@@ -97,12 +97,12 @@ class SqliteUploadBook:
         def work(connection: Connection) -> list[Upload]:
             return [Upload(row.cid, row.at) for row in connection.execute(query)]
 
-        return await self._shared.run(work)
+        return await self._run(work)
 
     async def came(self, cid: Cid) -> float | None:
         """When an upload last came; None for what is not in here."""
         query = select(_uploads.c.at).where(_uploads.c.cid == cid)
-        return await self._shared.run(lambda connection: connection.execute(query).scalar_one_or_none())
+        return await self._run(lambda connection: connection.execute(query).scalar_one_or_none())
 
     async def forget(self, cids: Iterable[Cid]) -> None:
         """Count these no more."""
@@ -111,7 +111,7 @@ class SqliteUploadBook:
             for chunk in chunks(cids):
                 connection.execute(delete(_uploads).where(_uploads.c.cid.in_(chunk)))
 
-        await self._shared.run(work)
+        await self._run(work)
 
 
 def _check(counted: Sequence[tuple[float, int]], size: int, limit: int, now: float) -> None:

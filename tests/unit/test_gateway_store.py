@@ -305,7 +305,7 @@ async def test_given_many_spendings_when_a_limit_is_checked_then_they_are_summed
     store: SqliteGatewayStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements: list[tuple[str, object]] = []
-    connection = store._database.connection
+    connection = store._shared._database.connection
 
     def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
         statements.append((statement, parameters))
