@@ -86,6 +86,12 @@ class Buckets:
             self._held.popitem(last=False)
         return wait
 
+    def spend(self, client: str, amount: float, slug: str, title: str, detail: str, *, remedy: str) -> None:
+        """Take tokens. Raises Problem 429 with the seconds until there are enough."""
+        wait = self.take(client, amount)
+        if wait:
+            raise Problem(429, slug, title, detail, remedy=remedy, headers={"Retry-After": str(math.ceil(wait))})
+
     @property
     def remembered(self) -> int:
         """How many clients are remembered."""
@@ -111,16 +117,16 @@ class RateLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let through or refuse."""
         if scope["type"] == "http":
-            wait = self.buckets.take(client_of(scope, self._proxies))
-            if wait > 0:
-                problem = Problem(
-                    429,
+            try:
+                self.buckets.spend(
+                    client_of(scope, self._proxies),
+                    1,
                     "too-many-requests",
                     "Too many requests",
                     f"one client may send {self._rate:g} requests a second",
                     remedy="Send them more slowly; Retry-After says when the next one is welcome.",
-                    headers={"Retry-After": str(math.ceil(wait))},
                 )
+            except Problem as problem:
                 await problem.response(scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

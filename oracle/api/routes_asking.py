@@ -15,7 +15,7 @@ from oracle.api import schemas
 from oracle.api.answers import JSON, NO_CACHE, Ready, as_json, problems, ready, unless_known
 from oracle.api.book import SETTLED, identifier, settled, unknown_request
 from oracle.api.desk import OPEN_SECONDS, Desk, Findings
-from oracle.api.limits import client_of
+from oracle.api.limits import Buckets, client_of
 from oracle.api.ports import Holder, Paid, Payer
 from oracle.api.problems import Problem
 from oracle.api.registry import KnownModel
@@ -28,6 +28,8 @@ from oracle.views import RequestView
 
 _SHOWN = 8  # models that an error names
 _MOST_NAME = 100
+WISHES = 100
+"""Wishes that one client may leave at once, and in an hour: the box holds 10,000 of all."""
 
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 Key = Annotated[str | None, Depends(APIKeyHeader(name="X-API-Key", auto_error=False))]
@@ -84,6 +86,7 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
     """The routes."""
     routes = APIRouter()
     settings = desk.settings
+    wished = Buckets(WISHES / 3600, WISHES)
 
     def payer() -> Payer:
         return payer_of(desk)
@@ -91,8 +94,16 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
     @routes.put(
         "/v1/requests/wish", status_code=204, tags=["requests"], responses=problems(400, 408, 409, 413, 422, 429, 503)
     )
-    async def wish(body: schemas.Wish) -> Response:
+    async def wish(request: Request, body: schemas.Wish) -> Response:
         """Say which provider shall compute a picture, before the request is made: the first wish has it for an hour."""
+        wished.spend(
+            uploads.client(request),
+            1,
+            "too-many-wishes",
+            "Too many wishes",
+            f"one client may leave {WISHES} wishes at once, and as many an hour from then on",
+            remedy="Ask without naming a provider, or wait as long as Retry-After says.",
+        )
         if not is_address(body.requester):
             raise Problem(422, "bad-address", "Not an address", "requester is 0x and 40 hex digits")
         await _check_provider(desk, body.provider)
@@ -135,7 +146,7 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
         status_code=202,
         tags=["in two lines"],
         response_model=schemas.PredictionAsked,
-        responses=problems(400, 401, 402, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504),
+        responses=problems(400, 401, 402, 404, 408, 409, 413, 415, 422, 429, 502, 503, 504, 507),
         openapi_extra=PICTURE_BODY,
     )
     async def request_prediction(request: Request, model: ModelChoice, payee: Payee, once: Once = None) -> Response:

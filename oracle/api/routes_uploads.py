@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import math
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -154,16 +153,14 @@ class Uploads:
 
     def count(self, request: Request, size: int) -> None:
         """Put bytes on the client's account. Raises Problem 429."""
-        wait = self._bytes.take(self.client(request), float(size))
-        if wait:
-            raise Problem(
-                429,
-                "too-much-uploaded",
-                "Too much was uploaded",
-                f"one client may upload {SAVED // MIB} MiB at once and {FLOW // MIB} MiB a second from then on",
-                remedy="Wait as long as Retry-After says.",
-                headers={"Retry-After": str(math.ceil(wait))},
-            )
+        self._bytes.spend(
+            self.client(request),
+            size,
+            "too-much-uploaded",
+            "Too much was uploaded",
+            f"one client may upload {SAVED // MIB} MiB at once and {FLOW // MIB} MiB a second from then on",
+            remedy="Wait as long as Retry-After says.",
+        )
 
     async def picture(self, request: Request) -> Picture:
         """The picture of a request in any of its forms, checked. Raises Problem, ImageRejected, AddressRefused."""

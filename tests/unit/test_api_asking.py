@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from oracle.api import routes_asking
 from oracle.domain import FailureReason, RequestStatus
 from oracle.errors import (
     AskedOtherwise,
@@ -305,6 +306,23 @@ async def test_given_a_question_of_many_bytes_when_asked_then_413(here: Api) -> 
 
 
 # Wishes --------------------------------------------------------------------------------------------------------------
+
+
+async def test_given_a_client_that_left_its_share_of_wishes_when_it_leaves_one_more_then_429_says_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes_asking, "WISHES", 3)
+    async with api(tmp_path, {1: MNIST}) as here:
+        here.reads.seen = [provider("oak-3")]
+        wishes = [
+            {"requester": REQUESTER, "image_cid": cid_of(b"%d" % number).text, "provider": "oak-3"}
+            for number in range(4)
+        ]
+        answers = [await here.client.put("/v1/requests/wish", json=one) for one in wishes]
+    assert [one.status_code for one in answers] == [204, 204, 204, 429]
+    assert answers[3].json()["type"] == "/problems/too-many-wishes"
+    assert 1 <= int(answers[3].headers["Retry-After"]) <= 1_200
+    assert len(here.wishes.left) == 3
 
 
 async def test_given_a_provider_that_was_seen_when_wished_for_then_204_and_when_another_stands_then_409(
