@@ -17,7 +17,7 @@ from PIL import Image
 from provider_images.applications.classes import classes, decode_predictions
 from provider_images.applications.manifests import manifest_of
 from provider_images.applications.table import application, applications
-from provider_images.runtime.engines import KerasEngine, ModelError, build, fill
+from provider_images.runtime.engines import ModelError, build, fill
 from provider_images.runtime.pictures import prepare
 from provider_images.runtime.spec import ModelSpec
 from provider_images.vit import model as vit
@@ -29,12 +29,6 @@ ONE_OF_EACH_MODULE = (
     *("densenet121", "inception-v3", "xception", "convnext-tiny", "efficientnet-b0", "efficientnet-v2-b0"),
     *("mobilenet", "mobilenet-v2", "mobilenet-v3-small", "nasnet-mobile", "resnet50", "resnet50-v2"),
 )
-
-
-@pytest.fixture(scope="module")
-def keras() -> Any:
-    KerasEngine(2)  # the first to import TensorFlow says how many threads it has from then on
-    return pytest.importorskip("keras")
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import json
 import shutil
 import subprocess
@@ -16,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from test_compute_conformance import cid_of
+from mobilenet import jpeg, random_weights
+from test_compute_conformance import cid_of, started
 
 from oracle.compute.local import LocalBackend
 from oracle.domain import ComputeTask, ServableModel, TaskInput
@@ -25,7 +24,7 @@ from oracle.manifests import read_manifest
 from provider_images.applications.manifests import manifest_of
 from provider_images.runtime import choice, compiled
 from provider_images.runtime.compiled import compile_model, find_compiled
-from provider_images.runtime.engines import KerasEngine, ModelError, ModelShelf, build
+from provider_images.runtime.engines import KerasEngine, ModelError, ModelShelf
 from provider_images.runtime.job import JOB_FILE, Job, JobInput, JobModel, JobResult
 from provider_images.runtime.spec import ModelSpec
 from provider_images.runtime.task import pack_task
@@ -40,27 +39,11 @@ pytestmark = [
 CID = "bafkreiaw6rowr5rvndqnwerlkljhwo2afrthlvx62rh7rzweoctlvgi7dq"
 
 
-def jpeg(seed: int) -> bytes:
-    target = io.BytesIO()
-    coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
-    Image.fromarray(coarse).resize((400, 300), Image.Resampling.BICUBIC).save(target, "JPEG")
-    return target.getvalue()
-
-
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, Path]:
+def stored(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, Path]:
     """MobileNetV2's manifest, its weights, and the folder it was compiled into."""
     folder = tmp_path_factory.mktemp("compiled")
-    KerasEngine(2)  # the first to import TensorFlow says how many threads it has from then on
-    import keras
-
-    model = build("mobilenet-v2")
-    rng = np.random.default_rng(1)
-    # So loud that no answer is flat: untrained features are nearly nothing.
-    features = keras.Model(model.inputs, model.layers[-2].output)
-    loud = 5 / np.linalg.norm(features.predict(rng.uniform(-1, 1, (1, 224, 224, 3)), verbose=0))
-    model.get_layer("predictions").kernel.assign(rng.normal(0, loud, (1280, 1000)).astype(np.float32))
-    model.save_weights(folder / "m.weights.h5")
+    random_weights(keras, folder / "m.weights.h5")
     data = (folder / "m.weights.h5").read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     manifest = manifest_of("mobilenet-v2", sha256=sha256, size=len(data), cid=CID)
@@ -313,9 +296,7 @@ async def test_given_a_model_at_work_when_it_was_compiled_then_the_same_worker_a
         path = tmp_path / f"{seed}.jpg"
         path.write_bytes(jpeg(seed))
         inputs.append(TaskInput(bytes([seed]) * 32, cid_of(jpeg(seed)), path, path.stat().st_size))
-    backend = LocalBackend(tmp_path / "tasks", compiled=tmp_path / "compiled", run_limit=120)
-    await backend.start()
-    try:
+    async with started(LocalBackend(tmp_path / "tasks", compiled=tmp_path / "compiled", run_limit=120)) as backend:
         results, workers = [], set()
         for turn in range(100):
             await backend.submit(ComputeTask(str(turn), model, tuple(inputs), deadline=time.time() + 120))
@@ -324,8 +305,6 @@ async def test_given_a_model_at_work_when_it_was_compiled_then_the_same_worker_a
             if results[-1].engine.startswith("openvino"):
                 break
             await asyncio.sleep(2)
-    finally:
-        await backend.close()
     assert results[0].engine.startswith("keras 3.")
     assert results[-1].engine.startswith("openvino 20")
     assert len(workers) == 1

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_compute_conformance import MODEL, cid_of, task, until
+from test_compute_conformance import MODEL, cid_of, started, task, until
 from test_compute_local import as_input
 
 from oracle.compute import compiling, local
@@ -84,13 +83,8 @@ async def backend(
     worker = WORKER.format(folder=str(Path(__file__).parent), seconds=seconds, log=str(folder / "orders"))
     compiler = ModelCompiler(folder / "compiled", command=(sys.executable, "-c", script, str(folder)), limit=limit)
     made = LocalBackend(folder / "tasks", command=(sys.executable, "-c", worker), compiler=compiler, backoff=0.05)
-    await made.start()
-    try:
+    async with started(made, closes_within=3):
         yield made
-    finally:
-        at = time.monotonic()
-        await made.close()
-        assert time.monotonic() - at < 3
 
 
 async def ask(made: LocalBackend, folder: Path, key: str) -> None:
@@ -150,13 +144,10 @@ async def test_given_no_executable_then_tasks_are_done_all_the_same(
     compiler = ModelCompiler(tmp_path / "compiled", command=("/nonexistent/python",))
     worker = WORKER.format(folder=str(Path(__file__).parent), seconds=0, log=str(tmp_path / "orders"))
     made = LocalBackend(tmp_path / "tasks", command=(sys.executable, "-c", worker), compiler=compiler)
-    await made.start()
-    try:
+    async with started(made):
         made.prepare(MODEL)
         await until(lambda: "is not compiled" in caplog.text)
         await ask(made, tmp_path, "a")
-    finally:
-        await made.close()
 
 
 async def test_given_a_compilation_that_hangs_then_its_time_is_bounded(

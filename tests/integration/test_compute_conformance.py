@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import psutil
 import pytest
@@ -65,13 +65,27 @@ def cid_of(data: bytes) -> Cid:
 MODEL = ServableModel(1, cid_of(MANIFEST), read_manifest(MANIFEST), MNIST / "weights.npz")
 
 
+B = TypeVar("B", bound=ComputeBackend)
+
+
+@asynccontextmanager
+async def started(backend: B, *, closes_within: float = 30.0) -> AsyncIterator[B]:
+    """A backend that is started, and closed in so many seconds."""
+    await backend.start()
+    try:
+        yield backend
+    finally:
+        began = time.monotonic()
+        await backend.close()
+        assert time.monotonic() - began < closes_within
+
+
 class Kit(Protocol):
     """How to bring a backend up, with workers of a named behaviour, and how to hurt it."""
 
     cannot: frozenset[str]
     paid: bool  # whether somebody is paid for a task
     slowness: float  # how much longer a worker takes to come up than a process of this machine does
-    task_seconds: float  # about twice what a task takes that does next to nothing
     races: int
 
     def __call__(self, directory: Path, behaviour: str = "") -> AbstractAsyncContextManager[ComputeBackend]: ...
@@ -88,21 +102,16 @@ class LocalKit:
     cannot: frozenset[str] = frozenset()
     paid = False
     slowness = 1.0
-    task_seconds, races = 0.05, 40
+    races = 40
 
     @asynccontextmanager
     async def __call__(self, directory: Path, behaviour: str = "honest") -> AsyncIterator[ComputeBackend]:
         command = (sys.executable, str(Path(__file__).parent / "double_worker.py"), behaviour)
-        backend = LocalBackend(directory / "tasks", command=command, backoff=0.05)
-        await backend.start()
-        try:
-            yield backend
-        finally:
-            began = time.monotonic()
-            pids = list(backend.processes.values())
-            await backend.close()
-            assert time.monotonic() - began < 3
-            assert not any(map(psutil.pid_exists, pids))
+        local = LocalBackend(directory / "tasks", command=command, backoff=0.05)
+        async with started(local, closes_within=3):
+            yield local
+            pids = list(local.processes.values())
+        assert not any(map(psutil.pid_exists, pids))
 
     async def kill_worker(self, backend: ComputeBackend) -> None:
         assert isinstance(backend, LocalBackend)
@@ -119,7 +128,7 @@ class GolemDoubleKit:
     # What a provider does is seen through yagna alone: there is no process whose last words could be read.
     cannot = frozenset({"babbles", "dies"})
     paid = True
-    task_seconds, races = 0.05, 40
+    races = 40
     slowness = 8.0  # yapapi starts a worker every two seconds, and looks for one that ended every few
 
     @asynccontextmanager
@@ -129,14 +138,11 @@ class GolemDoubleKit:
         async with YagnaDouble(directory / "yagna", [self._provider], patience=0.1) as yagna:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PATH", yagna.environment["PATH"])
-                backend = GolemBackend(directory / "tasks", golem_terms(yagna, [self._provider]), store.ledger)
-                await backend.start()
+                golem = GolemBackend(directory / "tasks", golem_terms(yagna, [self._provider]), store.ledger)
                 try:
-                    yield backend
+                    async with started(golem, closes_within=20):
+                        yield golem
                 finally:
-                    began = time.monotonic()
-                    await backend.close()
-                    assert time.monotonic() - began < 20
                     await store.close()
 
     async def kill_worker(self, backend: ComputeBackend) -> None:
@@ -198,7 +204,7 @@ class GolemKit:
     cannot = frozenset({"babbles", "dies"})
     paid = True
     slowness = 16.0
-    task_seconds, races = 0.5, 15
+    races = 15
 
     @asynccontextmanager
     async def __call__(self, directory: Path, behaviour: str = "honest") -> AsyncIterator[ComputeBackend]:
@@ -206,14 +212,11 @@ class GolemKit:
         store = SqliteRequestStore(directory / "oracle.sqlite3")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PATH", f"{self.network.ready['gftp_dir']}{os.pathsep}{os.environ['PATH']}")
-            backend = GolemBackend(directory / "tasks", self.network.terms(), store.ledger)
-            await backend.start()
+            golem = GolemBackend(directory / "tasks", self.network.terms(), store.ledger)
             try:
-                yield backend
+                async with started(golem):
+                    yield golem
             finally:
-                began = time.monotonic()
-                await backend.close()
-                assert time.monotonic() - began < 30
                 await store.close()
 
     async def kill_worker(self, backend: ComputeBackend) -> None:
@@ -354,12 +357,13 @@ async def test_cancel_racing_the_result_has_one_outcome(
 ) -> None:
     rng = random.Random(7)
     outcomes = set()
+    usual = 0.0  # seconds that the last task took which was let be
     async with kit(tmp_path, "slow:0.02") as backend:
         for i in range(kit.races):
             key = f"race-{i}"
             await backend.submit(task(key, pictures[:1]))
             collecting = asyncio.create_task(backend.collect(key))
-            await asyncio.sleep(rng.uniform(0, kit.task_seconds))
+            await asyncio.sleep(rng.uniform(0, min(2 * usual, 1.0)))
             await backend.cancel(key)
             first = await asyncio.gather(collecting, return_exceptions=True)
             again = await asyncio.gather(backend.collect(key), return_exceptions=True)
@@ -367,8 +371,10 @@ async def test_cancel_racing_the_result_has_one_outcome(
             outcomes.add(type(first[0]))
             # The same key may be used at once, even while a worker is still busy with the abandoned task.
             await backend.settle(key, accepted=False)
+            began = time.monotonic()
             await backend.submit(task(key, pictures[:2]))
             assert len((await backend.collect(key)).items) == 2
+            usual = time.monotonic() - began
             await backend.settle(key, accepted=True)
     assert outcomes == {TaskResult, TaskCancelled}
     assert not list((tmp_path / "tasks").glob("*/"))

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import pytest_asyncio
 from PIL import Image
-from test_compute_conformance import MODEL, cid_of, task, until
+from test_compute_conformance import MODEL, cid_of, started, task, until
 
 from oracle.compute.local import LocalBackend
 from oracle.domain import FailureReason, ServableModel, TaskInput
@@ -51,33 +51,23 @@ def picture(tmp_path: Path) -> TaskInput:
 async def test_a_worker_that_never_starts_fails_tasks_instead_of_keeping_them(
     tmp_path: Path, picture: TaskInput
 ) -> None:
-    backend = double(tmp_path / "tasks", "never-starts")
-    await backend.start()
-    try:
+    async with started(double(tmp_path / "tasks", "never-starts")) as backend:
         await backend.submit(task("a", (picture,)))
         async with asyncio.timeout(10):
             with pytest.raises(WorkerLost, match="no engine here"):
                 await backend.collect("a")
-    finally:
-        await backend.close()
 
 
 async def test_a_missing_executable_fails_tasks_too(tmp_path: Path, picture: TaskInput) -> None:
-    backend = LocalBackend(tmp_path / "tasks", command=("/nonexistent/python",), backoff=0.05)
-    await backend.start()
-    try:
+    async with started(LocalBackend(tmp_path / "tasks", command=("/nonexistent/python",), backoff=0.05)) as backend:
         await backend.submit(task("a", (picture,)))
         async with asyncio.timeout(10):
             with pytest.raises(WorkerLost, match="cannot be started"):
                 await backend.collect("a")
-    finally:
-        await backend.close()
 
 
 async def test_a_worker_that_dies_idle_is_replaced_without_loss(tmp_path: Path, picture: TaskInput) -> None:
-    backend = double(tmp_path / "tasks", "honest")
-    await backend.start()
-    try:
+    async with started(double(tmp_path / "tasks", "honest")) as backend:
         for i in range(3):
             await until(lambda: backend.ready == 1)
             pid = backend.processes["local-0"]
@@ -85,28 +75,20 @@ async def test_a_worker_that_dies_idle_is_replaced_without_loss(tmp_path: Path, 
             await until(lambda pid=pid: backend.processes.get("local-0", pid) != pid)
             await backend.submit(task(f"t{i}", (picture,)))
             assert (await backend.collect(f"t{i}")).provider == "local-0"
-    finally:
-        await backend.close()
 
 
 async def test_respawning_slows_down_while_it_does_not_help(tmp_path: Path) -> None:
-    backend = double(tmp_path / "tasks", "dies-idle:0")
-    await backend.start()
     pids = set()
-    began = time.monotonic()
-    try:
+    async with started(double(tmp_path / "tasks", "dies-idle:0")) as backend:
+        began = time.monotonic()
         while time.monotonic() - began < 2:
             pids.update(backend.processes.values())
             await asyncio.sleep(0.005)
-    finally:
-        await backend.close()
     assert 2 <= len(pids) <= 7
 
 
 async def test_two_workers_share_the_tasks(tmp_path: Path, picture: TaskInput) -> None:
-    backend = double(tmp_path / "tasks", "slow:0.3", workers=2)
-    await backend.start()
-    try:
+    async with started(double(tmp_path / "tasks", "slow:0.3", workers=2)) as backend:
         await until(lambda: backend.ready == 2)
         began = time.monotonic()
         for key in "abcd":
@@ -114,42 +96,29 @@ async def test_two_workers_share_the_tasks(tmp_path: Path, picture: TaskInput) -
         providers = {(await backend.collect(key)).provider for key in "abcd"}
         assert providers == {"local-0", "local-1"}
         assert time.monotonic() - began < 1.1
-    finally:
-        await backend.close()
 
 
 async def test_a_task_over_the_run_limit_loses_its_worker(tmp_path: Path, picture: TaskInput) -> None:
-    backend = double(tmp_path / "tasks", "hangs", run_limit=0.3)
-    await backend.start()
-    try:
+    async with started(double(tmp_path / "tasks", "hangs", run_limit=0.3)) as backend:
         await backend.submit(task("a", (picture,)))
         with pytest.raises(WorkerLost, match="longer than"):
             await backend.collect("a")
-    finally:
-        await backend.close()
 
 
 async def test_a_worker_that_floods_stderr_is_not_blocked(tmp_path: Path, picture: TaskInput) -> None:
-    backend = double(tmp_path / "tasks", "noisy")
-    await backend.start()
-    try:
+    async with started(double(tmp_path / "tasks", "noisy")) as backend:
         await backend.submit(task("a", (picture,)))
         assert await backend.collect("a")
-    finally:
-        await backend.close()
 
 
 async def test_a_listener_that_does_not_read_costs_bounded_memory(tmp_path: Path, picture: TaskInput) -> None:
     backend = double(tmp_path / "tasks", "honest")
     events = backend.events()
-    await backend.start()
-    try:
+    async with started(backend):
         for i in range(400):
             await backend.submit(task(f"t{i}", (picture,)))
         for i in range(400):
             await backend.collect(f"t{i}")
-    finally:
-        await backend.close()
     kept = [event async for event in events]
     assert len(kept) == 1023
     assert kept[-1].key == "t399"
@@ -157,21 +126,18 @@ async def test_a_listener_that_does_not_read_costs_bounded_memory(tmp_path: Path
 
 async def test_leftovers_are_swept_at_the_start(tmp_path: Path, picture: TaskInput) -> None:
     tasks = tmp_path / "tasks"
-    backend = double(tasks, "honest")
-    await backend.start()
-    for key in ("fresh", "old"):
-        await backend.submit(task(key, (picture,)))
-        await backend.collect(key)
-    await backend.close()
+    async with started(double(tasks, "honest")) as backend:
+        for key in ("fresh", "old"):
+            await backend.submit(task(key, (picture,)))
+            await backend.collect(key)
     old = min(tasks.iterdir(), key=lambda folder: int(folder.name.rpartition("-")[2], 16), default=None)
     fresh = max(tasks.iterdir(), key=lambda folder: int(folder.name.rpartition("-")[2], 16), default=None)
     assert old is not None
     assert fresh is not None
     os.utime(old / "results.json", (0, 0))
     (tasks / "unfinished-0").mkdir()
-    backend = double(tasks, "honest")
-    await backend.start()
-    await backend.close()
+    async with started(double(tasks, "honest")):
+        pass
     assert list(tasks.iterdir()) == [fresh]
 
 
@@ -223,12 +189,10 @@ asyncio.run(main())
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def real(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalBackend]:
-    backend = LocalBackend(tmp_path_factory.mktemp("tasks"))
-    await backend.start()
-    backend.prepare(MODEL)
-    yield backend
-    pids = list(backend.processes.values())
-    await backend.close()
+    async with started(LocalBackend(tmp_path_factory.mktemp("tasks"))) as backend:
+        backend.prepare(MODEL)
+        yield backend
+        pids = list(backend.processes.values())
     assert not any(map(psutil.pid_exists, pids))
 
 

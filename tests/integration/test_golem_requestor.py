@@ -41,7 +41,7 @@ from oracle.pipeline.clock import ChainClock
 from oracle.pipeline.trust import TrustedBackend, TrustPolicy
 from oracle.store import ProviderBooks, SqliteRequestStore
 from provider_images.runtime.job import ItemOutput, Job, JobInput
-from tests.integration.test_compute_conformance import MODEL, pictures, task
+from tests.integration.test_compute_conformance import MODEL, pictures, started, task
 
 pytestmark = pytest.mark.integration
 
@@ -74,11 +74,8 @@ class Market:
     @contextlib.asynccontextmanager
     async def requestor(self, **changes: Any) -> AsyncIterator[GolemBackend]:
         backend = GolemBackend(self.folder / "tasks", self.terms(**changes), self.store.ledger, sweep_every=0.3)
-        await backend.start()
-        try:
+        async with started(backend):
             yield backend
-        finally:
-            await backend.close()
 
     def invoice_of(self, provider: ProviderDouble) -> str:
         """The status of a provider's one invoice, or nothing."""
@@ -380,11 +377,8 @@ async def test_an_invoice_that_came_while_nobody_was_there_is_paid_at_the_next_s
         backend = GolemBackend(
             here.folder / "later", here.terms(), here.store.ledger, sweep_every=0.3, clock=lambda: time.time() + 60
         )
-        await backend.start()
-        try:
+        async with started(backend):
             await here.yagna.until(lambda: [one.status for one in here.yagna.payments.invoices] == ["ACCEPTED"])
-        finally:
-            await backend.close()
 
 
 async def test_agreements_of_a_run_that_was_killed_are_ended_at_the_next_start(
@@ -395,15 +389,11 @@ async def test_agreements_of_a_run_that_was_killed_are_ended_at_the_next_start(
     async with market(oak) as here, here.requestor() as killed:
         await run(killed, "a", pictures)
         (left,) = await here.store.ledger.open_agreements()
-        again = GolemBackend(here.folder / "again", here.terms(), here.store.ledger)
-        await again.start()
-        try:
+        async with started(GolemBackend(here.folder / "again", here.terms(), here.store.ledger)):
             ended = await here.store.ledger.agreement(left.agreement_id)
             assert ended is not None
             assert ended.closed_at is not None
             assert here.yagna.journal.count("POST", "/terminate") >= 1
-        finally:
-            await again.close()
 
 
 async def test_what_is_reserved_is_topped_up_and_given_back_after_a_kill(
@@ -420,12 +410,8 @@ async def test_what_is_reserved_is_topped_up_and_given_back_after_a_kill(
         async with here.requestor():
             # The one of a run that was killed: nothing released it.
             left = (here.folder / "tasks" / "allocation").read_text()
-            again = GolemBackend(here.folder / "tasks", here.terms(), here.store.ledger)
-            await again.start()
-            try:
+            async with started(GolemBackend(here.folder / "tasks", here.terms(), here.store.ledger)):
                 assert here.yagna.payments.allocations[left].released
-            finally:
-                await again.close()
 
 
 async def test_a_job_is_left_for_a_new_one_before_it_is_too_old(market: Open, pictures: tuple[TaskInput, ...]) -> None:

@@ -7,23 +7,21 @@ that they are TensorFlow's.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from mobilenet import jpeg, random_weights
 from test_images import entering
 
 from provider_images.applications.manifests import manifest_of
 from provider_images.builder import BuiltImage, HostUnsupported, build_image, compiled_model, unpack
 from provider_images.builder.places import CACHE
 from provider_images.builder.rootfs import CONTENTS, SITE
-from provider_images.runtime.engines import KerasEngine, ModelShelf, build
+from provider_images.runtime.engines import ModelShelf
 from provider_images.runtime.execute import execute
 from provider_images.runtime.job import Job, JobModel, JobResult
 
@@ -41,42 +39,18 @@ CID = "bafkreiaw6rowr5rvndqnwerlkljhwo2afrthlvx62rh7rzweoctlvgi7dq"
 
 
 @pytest.fixture(scope="module")
-def pulled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pulled(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `sibyl models pull mobilenet-v2` leaves."""
     folder = tmp_path_factory.mktemp("models")
     weights = folder / "weights.h5"
     if WEIGHTS.is_file():
         shutil.copyfile(WEIGHTS, weights)
     else:
-        random_weights(weights)
+        random_weights(keras, weights)
     data = weights.read_bytes()
     manifest = manifest_of("mobilenet-v2", sha256=hashlib.sha256(data).hexdigest(), size=len(data), cid=CID)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
-
-
-def random_weights(target: Path) -> None:
-    KerasEngine(2)  # the first to import TensorFlow says how many threads it has from then on
-    import keras
-
-    keras.utils.set_random_seed(1)
-    model = build("mobilenet-v2")
-    # So loud that no answer is flat: untrained features are nearly nothing.
-    features = keras.Model(model.inputs, model.layers[-2].output)
-    picture = np.random.default_rng(1).uniform(-1, 1, (1, 224, 224, 3))
-    loud = 5 / np.linalg.norm(features.predict(picture, verbose=0))
-    kernel = np.random.default_rng(2).normal(0, loud, (1280, 1000))
-    model.get_layer("predictions").kernel.assign(kernel.astype(np.float32))
-    saved = target.with_name("random.weights.h5")
-    model.save_weights(saved)
-    saved.rename(target)
-
-
-def jpeg(seed: int) -> bytes:
-    target = io.BytesIO()
-    coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
-    Image.fromarray(coarse).resize((400, 300), Image.Resampling.BICUBIC).save(target, "JPEG")
-    return target.getvalue()
 
 
 @pytest.fixture(scope="module")

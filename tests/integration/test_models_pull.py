@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from oracle.publishing import ModelRefused
 from oracle.settings import Settings
 from provider_images.applications import manifests
 from provider_images.applications.manifests import Source
-from provider_images.runtime.engines import KerasEngine, build
+from provider_images.runtime.engines import build
 from tests.integration.test_catalogue import legacy_file, shaken
 
 pytestmark = [
@@ -235,14 +235,6 @@ async def world(node: str, tmp_path: Path) -> AsyncIterator[World]:
         )
         yield World(settings, content)
         await content.close()
-
-
-@pytest.fixture(scope="module")
-def keras() -> Iterator[Any]:
-    KerasEngine(2)  # the first to import TensorFlow says how many threads it has from then on
-    module = pytest.importorskip("keras")
-    yield module
-    module.backend.clear_session()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from oracle.manifests import parse_manifest
 from provider_images.applications.classes import labels
 from provider_images.applications.manifests import manifest_of
 from provider_images.runtime.dry_run import dry_run
-from provider_images.runtime.engines import BATCH, KerasEngine, ModelError, ModelShelf
+from provider_images.runtime.engines import BATCH, ModelError, ModelShelf
 from provider_images.runtime.job import JobModel
 from provider_images.runtime.keras_file import check_keras_file
 from provider_images.runtime.pictures import prepare
@@ -38,12 +38,6 @@ COLOURS = ["red", "green", "blue"]
 with_data = pytest.mark.skipif(
     not (DATA / "weights").is_dir() or not (DATA / "imagenet").is_dir(), reason=f"{DATA} is not there"
 )
-
-
-@pytest.fixture(scope="module")
-def keras() -> Any:
-    KerasEngine(2)  # the first to import TensorFlow says how many threads it has from then on
-    return pytest.importorskip("keras")
 
 
 @pytest.fixture(autouse=True)

@@ -49,12 +49,6 @@ WEIGHTS = HERE / "weights.npz"
 
 
 @pytest.fixture(scope="module")
-def keras() -> Any:
-    KerasEngine(2)  # the first to import TensorFlow says how many threads it has from then on
-    return pytest.importorskip("keras")
-
-
-@pytest.fixture(scope="module")
 def reference(keras: Any) -> Segmenter:
     return KerasEngine(2).load(ModelSpec.from_manifest(json.loads(MANIFEST)), WEIGHTS)  # type: ignore[return-value]
 
