@@ -9,12 +9,13 @@ import pytest
 from eth_account import Account
 from eth_utils.crypto import keccak
 
+from oracle.chain import transactions
 from oracle.chain.account import AccountSender, Ask, TooDear
 from oracle.chain.calls import RevertedInBlock
 from oracle.chain.codec import hexed
 from oracle.chain.fees import GWEI, FeePolicy
 from oracle.chain.rpc import Call, Rpc, RpcFault
-from oracle.chain.transactions import MOST_REPLACEMENTS, NotMined, Signed, TransactionSender, read_signed
+from oracle.chain.transactions import NotMined, Signed, TransactionSender, read_signed
 from oracle.content.cid import name_block
 from oracle.domain import CODEC_RAW
 from oracle.errors import ChainError, RpcUnavailable, StoreError, TransactionRefused
@@ -192,12 +193,15 @@ async def test_given_a_stuck_transaction_when_time_is_over_then_dearer_ones_take
         assert after.fees.max_priority_fee * 10 >= before.fees.max_priority_fee * 11
 
 
-async def test_given_what_is_never_mined_when_replaced_then_neither_number_nor_fee_goes_beyond_the_bounds() -> None:
+async def test_given_what_is_never_mined_when_replaced_then_neither_number_nor_fee_goes_beyond_the_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transactions, "MOST_REPLACEMENTS", 2)
     rpc = BlockRpc(least=10**6 * GWEI)
     safe = Safe(rpc)
     with pytest.raises(NotMined) as caught:
         await hasty(rpc, receipt_timeout=1.0).transact(COORDINATOR, b"", save=safe)
-    assert 2 <= len(safe.kept) <= 1 + MOST_REPLACEMENTS
+    assert len(safe.kept) == 3
     for one in safe.kept:
         assert hexed(one.transaction_hash) in str(caught.value)
     capped = Safe(rpc)
@@ -235,6 +239,9 @@ async def test_given_a_saved_transaction_when_followed_then_it_is_sent_again_fou
         await TransactionSender(rpc, USER, 31337, receipt_timeout=0.0).transact(COORDINATOR, b"", save=safe)
     assert not caught.value.taken
     rpc.pool.clear()
+    with pytest.raises(NotMined):
+        await TransactionSender(rpc, USER, 31337, receipt_timeout=0.0).follow(safe.raws, save=safe)
+    assert [one.raw for one in rpc.pool] == safe.raws
     rpc.least = safe.kept[0].fees.max_priority_fee + 1
     mined = await hasty(rpc).follow(safe.raws, save=safe)
     assert len(safe.kept) == 2

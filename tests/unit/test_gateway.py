@@ -466,7 +466,8 @@ async def test_given_a_transaction_that_takes_long_when_waited_for_then_its_call
     node.hold = asyncio.Event()
     here = gateway(node, store, patience=0.1)
     with pytest.raises(StillAsking) as caught:
-        await here.ask(ANN, 1, PICTURE, idempotency="k")
+        async with asyncio.timeout(2):
+            await here.ask(ANN, 1, PICTURE, idempotency="k")
     assert "Idempotency-Key" in caught.value.remedy
     node.hold.set()
     paid = await here.ask(ANN, 1, PICTURE, idempotency="k")
