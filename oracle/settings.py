@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     rpc_timeout: Seconds = 10.0
     max_fee_gwei: float = Field(200.0, gt=0, description="never offer more than this a gas")
     priority_fee_gwei: float = Field(1.0, ge=0)
-    replace_after: Seconds = Field(90.0, description="raise the fees of a report that is not mined by then")
+    replace_after: Seconds = Field(90.0, description="raise the fees of a transaction that is not mined by then")
     report_items: int = Field(16, ge=1, le=64, description="fulfilments in one transaction at most")
     max_cost_ratio: float = Field(
         3.0, gt=0, description="post a request only while its gas costs at most this many times what it paid"
