@@ -60,6 +60,5 @@ describe("the API's client", () => {
 
   test("given text of strangers, when it becomes part of an address, then it stays one part", () => {
     expect(api.content("../v1/evil?x")).toBe("https://api.test/base/ipfs/..%2Fv1%2Fevil%3Fx");
-    expect(api.resultPicture("0x1", "a/b")).toBe("https://api.test/base/v1/results/0x1/a%2Fb.png");
   });
 });

@@ -5,7 +5,6 @@ import type {
   ModelDetail,
   Page,
   Provider,
-  Quote,
   RequestQuery,
   RequestView,
   Stats,
@@ -58,11 +57,6 @@ export class ApiClient {
     return (await this.send("GET", `/v1/models/${model}/example`, { signal })).blob();
   }
 
-  quote(model: number, options: { callbackGas?: number; pictures?: number } = {}, signal?: AbortSignal) {
-    const query = queryOf({ model, callback_gas: options.callbackGas, pictures: options.pictures });
-    return this.get<Quote>(`/v1/quote${query}`, signal);
-  }
-
   async upload(picture: Blob, name = "picture", signal?: AbortSignal): Promise<Uploaded> {
     const form = new FormData();
     form.append("image", picture, name);
@@ -112,10 +106,8 @@ export class ApiClient {
   stats = (range: number, signal?: AbortSignal) => this.get<Stats>(`/v1/stats${queryOf({ range })}`, signal);
   statsCsv = (range: number) => `${this.base}/v1/stats.csv${queryOf({ range })}`;
 
-  /** Address of a content, of a result's bytes, and of a result's picture. Nothing is fetched. */
+  /** Address of a content. Nothing is fetched. */
   content = (cid: string) => `${this.base}/ipfs/${encodeURIComponent(cid)}`;
-  result = (id: string) => `${this.base}/v1/results/${encodeURIComponent(id)}`;
-  resultPicture = (id: string, name: string) => `${this.result(id)}/${encodeURIComponent(name)}.png`;
 
   private async get<T>(path: string, signal?: AbortSignal): Promise<T> {
     return json<T>(await this.send("GET", path, { signal }));

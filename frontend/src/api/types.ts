@@ -37,6 +37,8 @@ export interface Config {
   confirmations: number;
   backend: string;
   gateway: { open: boolean; address: Hex | null };
+  /** Further places that have content; none where the API does not say. */
+  gateways?: string[];
   limits: { image_bytes: number; image_pixels: number; formats: string[] };
 }
 
@@ -101,17 +103,6 @@ export interface Provider {
   blocked_until: number | null;
   first_seen: number | null;
   last_seen: number | null;
-}
-
-export interface Quote {
-  model: number;
-  callback_gas: number;
-  pictures: number;
-  payment: string;
-  total: string;
-  token: Hex | null;
-  gas_estimate: number;
-  usual_seconds: number | null;
 }
 
 export interface Uploaded {

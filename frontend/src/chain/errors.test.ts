@@ -2,6 +2,7 @@ import { encodeErrorResult, InternalRpcError, UserRejectedRequestError } from "v
 import { describe, expect, test } from "vitest";
 
 import { ApiDown, ApiProblem } from "../api/client";
+import { OtherBytes } from "../content/upload";
 import { catalogue } from "../words";
 import { coordinatorAbi } from "./abi";
 import { explain, OtherAccount, RefusedInBlock, troubleOf, Unfollowed } from "./errors";
@@ -23,6 +24,7 @@ describe("what went wrong", () => {
     ["a block that refused", new RefusedInBlock("x"), "refused-in-block"],
     ["one out of sight", new Unfollowed("x"), "unfollowed"],
     ["no API", new ApiDown("x"), "api-down"],
+    ["an API that stored something else", new OtherBytes("x"), "other-bytes"],
     ["anything else", new Error("boom\nat line 1"), "other"],
     ["no error at all", "text", "other"],
   ])("given %s, when looked at, then it is told apart", (_, error, kind) => {

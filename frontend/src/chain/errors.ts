@@ -1,6 +1,8 @@
 import { decodeErrorResult, type Hex, parseAbi } from "viem";
 
 import { ApiDown, ApiProblem } from "../api/client";
+import { sayProblem } from "../api/problems";
+import { OtherBytes } from "../content/upload";
 import type { Words } from "../words";
 import { coordinatorAbi } from "./abi";
 import { isNoRpc } from "./wagmi";
@@ -19,6 +21,7 @@ export type Trouble =
   | { kind: "no-rpc" }
   | { kind: "api"; problem: ApiProblem }
   | { kind: "api-down" }
+  | { kind: "other-bytes"; text: string }
   | { kind: "refused-in-block" }
   | { kind: "unfollowed" }
   | { kind: "other"; text: string };
@@ -75,6 +78,7 @@ const KNOWN_ERRORS = [...coordinatorAbi, ...TOKEN_ERRORS];
 export function troubleOf(error: unknown): Trouble {
   if (error instanceof ApiProblem) return { kind: "api", problem: error };
   if (error instanceof ApiDown) return { kind: "api-down" };
+  if (error instanceof OtherBytes) return { kind: "other-bytes", text: error.message };
   if (error instanceof RefusedInBlock) return { kind: "refused-in-block" };
   if (error instanceof Unfollowed) return { kind: "unfollowed" };
   if (error instanceof OtherAccount) return { kind: "account" };
@@ -163,12 +167,7 @@ export function explain(error: unknown, words: Words, chainName: string): Explai
         details: `${trouble.name}(${trouble.args.map(String).join(", ")})`,
       };
     case "api":
-      return {
-        quiet: false,
-        title: trouble.problem.title,
-        text: trouble.problem.detail,
-        ...(trouble.problem.remedy ? { remedy: trouble.problem.remedy } : {}),
-      };
+      return { quiet: false, ...sayProblem(trouble.problem, words) };
     case "api-down":
       return {
         quiet: false,
@@ -176,6 +175,8 @@ export function explain(error: unknown, words: Words, chainName: string): Explai
         text: words.common.apiUnreachable,
         remedy: words.common.apiRemedy,
       };
+    case "other-bytes":
+      return { quiet: false, title: words.common.failed, text: words.common.otherBytes, details: trouble.text };
     case "no-rpc":
       return { quiet: false, title: words.common.failed, text: words.common.noRpc };
     case "other":

@@ -5,8 +5,8 @@ import { Icon, type IconName } from "./icon";
 import "./button.css";
 
 export interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
-  /** "primary" is the one next step; "plain" has no border; "danger" takes something away. */
-  kind?: "primary" | "normal" | "plain" | "danger";
+  /** "primary" is the one next step; "plain" has no border. */
+  kind?: "primary" | "normal" | "plain";
   icon?: IconName;
   /** Work goes on: the button stays where it is and does nothing. */
   busy?: boolean;

@@ -1,7 +1,9 @@
 import type { ReactNode } from "react";
 
 import { ApiDown, ApiProblem } from "../api/client";
+import { sayProblem } from "../api/problems";
 import { isNoRpc } from "../chain/wagmi";
+import { OtherBytes } from "../content/upload";
 import { useWords, type Words } from "../words";
 import { Icon } from "./icon";
 
@@ -17,12 +19,11 @@ export interface Told {
 /** What to say about anything that was thrown. Blames nobody, shows no stack. */
 export function tell(error: unknown, words: Words): Told {
   const common = words.common;
-  if (error instanceof ApiProblem) {
-    return { title: error.title, text: error.detail, remedy: error.remedy };
-  }
+  if (error instanceof ApiProblem) return sayProblem(error, words);
   if (error instanceof ApiDown) {
     return { title: common.failed, text: common.apiUnreachable, remedy: common.apiRemedy, details: error.message };
   }
+  if (error instanceof OtherBytes) return { title: common.failed, text: common.otherBytes, details: error.message };
   if (isNoRpc(error)) return { title: common.failed, text: common.noRpc };
   const message = error instanceof Error ? firstLine(error) : String(error);
   return { title: common.failed, text: common.chainUnreachable, remedy: common.chainRemedy, details: message };

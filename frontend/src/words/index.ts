@@ -4,6 +4,7 @@ import { storage } from "../storage";
 import * as ask from "./ask";
 import * as common from "./common";
 import * as history from "./history";
+import * as problems from "./problems";
 import * as providers from "./providers";
 import * as publish from "./publish";
 import * as request from "./request";
@@ -18,6 +19,7 @@ export const catalogue = {
     ask: ask.en,
     request: request.en,
     history: history.en,
+    problems: problems.en,
     providers: providers.en,
     statistics: statistics.en,
     publish: publish.en,
@@ -28,6 +30,7 @@ export const catalogue = {
     ask: ask.de,
     request: request.de,
     history: history.de,
+    problems: problems.de,
     providers: providers.de,
     statistics: statistics.de,
     publish: publish.de,

@@ -45,7 +45,6 @@ export const en = {
   },
   ask: "Ask about a picture",
   stale: "The API does not answer, so this list may be old.",
-  offline: "Providers are known to the API alone, and it does not answer now.",
   count: (count: number) => (count === 1 ? "1 provider" : `${count} providers`),
 };
 
@@ -96,6 +95,5 @@ export const de: typeof en = {
   },
   ask: "Zu einem Bild fragen",
   stale: "Die API antwortet nicht, die Liste ist vielleicht alt.",
-  offline: "Anbieter kennt nur die API, und sie antwortet gerade nicht.",
   count: (count) => (count === 1 ? "1 Anbieter" : `${count} Anbieter`),
 };
