@@ -32,6 +32,11 @@ export class ApiDown extends Error {
   override readonly name = "ApiDown";
 }
 
+/** The API named other bytes than it was sent. */
+export class OtherBytes extends Error {
+  override readonly name = "OtherBytes";
+}
+
 const READ_MS = 15_000;
 const UPLOAD_MS = 120_000;
 

@@ -1,8 +1,7 @@
 import { encodeErrorResult, InternalRpcError, UserRejectedRequestError } from "viem";
 import { describe, expect, test } from "vitest";
 
-import { ApiDown, ApiProblem } from "../api/client";
-import { OtherBytes } from "../content/upload";
+import { ApiDown, ApiProblem, OtherBytes } from "../api/client";
 import { catalogue } from "../words";
 import { coordinatorAbi } from "./abi";
 import { explain, OtherAccount, RefusedInBlock, troubleOf, Unfollowed } from "./errors";

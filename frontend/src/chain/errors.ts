@@ -1,8 +1,7 @@
 import { decodeErrorResult, type Hex, parseAbi } from "viem";
 
-import { ApiDown, ApiProblem } from "../api/client";
+import { ApiDown, ApiProblem, OtherBytes } from "../api/client";
 import { sayProblem } from "../api/problems";
-import { OtherBytes } from "../content/upload";
 import type { Words } from "../words";
 import { coordinatorAbi } from "./abi";
 import { isNoRpc } from "./wagmi";

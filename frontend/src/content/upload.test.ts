@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 
-import { ApiDown } from "../api/client";
+import { ApiDown, OtherBytes } from "../api/client";
 import type { Bytes } from "./cid";
 import { bigBlocks, bigFile, bytesOf, golden } from "./golden";
-import { checkedUpload, OtherBytes } from "./upload";
+import { checkedUpload } from "./upload";
 
 afterEach(() => vi.unstubAllGlobals());
 

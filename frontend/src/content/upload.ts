@@ -1,16 +1,11 @@
 /** Uploads whose CID was proven: it names the bytes that were sent, and no others. */
-import { ApiDown } from "../api/client";
+import { ApiDown, OtherBytes } from "../api/client";
 import { type Bytes, type Cid, CODEC_RAW, isNamed, parseCid } from "./cid";
 import { readBlock } from "./unixfs";
 import { gateway, MAX_BLOCK_BYTES, type Source } from "./verify";
 
 const BLOCK_MS = 20_000;
 const MOST_BLOCKS = 1_024;
-
-/** The API named other bytes than it was sent. */
-export class OtherBytes extends Error {
-  override readonly name = "OtherBytes";
-}
 
 /**
  * What `upload` answers, once its CID is proven to name `sent`. Parts of the file are hashed here, so no more is fetched

@@ -1,9 +1,8 @@
 import type { ReactNode } from "react";
 
-import { ApiDown, ApiProblem } from "../api/client";
+import { ApiDown, ApiProblem, OtherBytes } from "../api/client";
 import { sayProblem } from "../api/problems";
 import { isNoRpc } from "../chain/wagmi";
-import { OtherBytes } from "../content/upload";
 import { useWords, type Words } from "../words";
 import { Icon } from "./icon";
 

@@ -1,10 +1,10 @@
 /** The checks before publishing, one after the other; the first that fails ends them. */
 import { toHex } from "viem";
 
-import type { ApiClient } from "../../api/client";
+import { type ApiClient, OtherBytes } from "../../api/client";
 import { sha256 } from "../../content/cid";
 import { plain } from "../../content/plain";
-import { checkedUpload, OtherBytes } from "../../content/upload";
+import { checkedUpload } from "../../content/upload";
 import { tell } from "../../parts";
 import type { Language, Words } from "../../words";
 import { byteSize, shorten } from "../../words/format";
