@@ -14,12 +14,14 @@ from oracle.chain.coordinator import CoordinatorReader
 from oracle.chain.deployment import account_of, coordinator_address
 from oracle.chain.rpc import Rpc
 from oracle.compute.backends import golem_terms
+from oracle.content.http import HttpApi
 from oracle.content.ipfs import IpfsContentStore
 from oracle.domain import Cid
-from oracle.errors import ConfigurationError, SibylError
+from oracle.errors import ConfigurationError, PortTaken, SibylError
 from oracle.settings import Settings
 from oracle.store import SqliteRequestStore
 
+_API_SECONDS = 10.0
 # Stored and pinned here, then read back: that shows that the node does both. Most Kubos hold it anyway.
 _EMPTY_FILE = Cid.parse("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku")
 
@@ -60,20 +62,20 @@ async def preflight(settings: Settings) -> list[CheckResult]:
 
     async def operator() -> str:
         account = account_of("operator", settings)
-        if rpc is None:
-            raise ConfigurationError("not checked: there is no RPC endpoint", remedy="Mend the chain's check first.")
-        await verify_operator(rpc, coordinator_address(settings), account.address)
-        balance = await read_number(rpc, "eth_getBalance", account.address, "latest")
-        earned = await CoordinatorReader(rpc, coordinator_address(settings), 0).balance_of(None, account.address)
-        return (
-            f"{account.address} may report and holds {balance / 10**18:.4f} ETH, "
-            f"with {earned / 10**18:.6f} ETH to withdraw"
-        )
+        chain = _connected(rpc)
+        await verify_operator(chain, coordinator_address(settings), account.address)
+        ether, earned = await _money(settings, chain, account.address)
+        return f"{account.address} may report and holds {_eth(ether)}, with {_eth(earned)} to withdraw"
 
     async def requester() -> str:
         if settings.requester_key is None and settings.requester_key_file is None:
             return "not set; only needed to ask from this machine"
         return str(account_of("requester", settings).address)
+
+    async def gateway() -> str:
+        if settings.gateway_key is None and settings.gateway_key_file is None and not settings.gateway_open:
+            return "not set; the API pays for nobody"
+        return await check_gateway(settings, _connected(rpc))
 
     async def ipfs() -> str:
         content = IpfsContentStore(settings.ipfs_api)
@@ -121,7 +123,74 @@ async def preflight(settings: Settings) -> list[CheckResult]:
         await look("IPFS node", ipfs)
         await look("database", database)
         await look("compute backend", backend)
+        await look("gateway key", gateway)
+        await look("API", lambda: check_api(settings))
     finally:
         if rpc is not None:
             await rpc.close()
     return results
+
+
+async def check_gateway(settings: Settings, rpc: Rpc) -> str:
+    """Whether the account that pays for the API's users can. Raises ConfigurationError, RpcUnavailable."""
+    account = account_of("gateway", settings)
+    ether, prepaid = await _money(settings, rpc, account.address)
+    whom = "anybody" if settings.gateway_open else "holders of API keys"
+    told = f"{account.address} pays for {whom} from {_eth(prepaid)} at the coordinator, with {_eth(ether)} for fees"
+    if not prepaid or not ether:
+        raise ConfigurationError(
+            f"{told}: it cannot pay",
+            remedy="Send it ether, and put some of that into its balance with: sibyl keys fund",
+        )
+    return told
+
+
+async def check_api(settings: Settings) -> str:
+    """Whether the API has a page to serve, and its port is free, or it serves there already, and well.
+
+    Raises PortTaken when another program is there, ConfigurationError, and ApiUnavailable when it says it is not well.
+    """
+    from oracle.web import listen, page_built
+
+    page = "the page is built" if page_built(settings.page_dir) else "the page is not built (`make page` does so)"
+    if settings.api_port == 0:
+        return f"takes a free port of {settings.api_host}; {page}"
+    try:
+        listen(settings.api_host, settings.api_port).close()
+    except PortTaken as taken:
+        url = await _serving(settings, taken)
+        return f"{url} serves, and is well; {page}"
+    return f"port {settings.api_port} of {settings.api_host} is free; {page}"
+
+
+async def _serving(settings: Settings, taken: PortTaken) -> str:
+    """The address where this deployment's API is well. Raises ``taken`` where another program listens there."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.api_host, settings.api_host)  # noqa: S104 - asked, not bound
+    api = HttpApi(f"http://[{host}]:{settings.api_port}" if ":" in host else f"http://{host}:{settings.api_port}")
+    try:
+        try:
+            facts = await api.document("/v1", timeout=_API_SECONDS)
+        except SibylError:
+            raise taken from None
+        if str(facts.get("coordinator")).lower() != coordinator_address(settings).lower():
+            raise taken
+        await api.document("/v1/health", timeout=_API_SECONDS)
+    finally:
+        await api.close()
+    return api.url
+
+
+async def _money(settings: Settings, rpc: Rpc, account: str) -> tuple[int, int]:
+    """What an account holds, and what its balance at the coordinator is, in wei."""
+    ether = await read_number(rpc, "eth_getBalance", account, "latest")
+    return ether, await CoordinatorReader(rpc, coordinator_address(settings), 0).balance_of(None, account)
+
+
+def _eth(wei: int) -> str:
+    return f"{wei / 10**18:.6f} ETH"
+
+
+def _connected(rpc: Rpc | None) -> Rpc:
+    if rpc is None:
+        raise ConfigurationError("not checked: there is no RPC endpoint", remedy="Mend the chain's check first.")
+    return rpc

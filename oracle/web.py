@@ -105,7 +105,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[str, Callable[[], A
     Raises PortTaken, ConfigurationError, WrongChain.
     """
     async with world(settings) as known:
-        listening = _listen(settings.api_host, settings.api_port)
+        listening = listen(settings.api_host, settings.api_port)
         app = create_app(known, settings)
         server = _Server(
             uvicorn.Config(
@@ -154,7 +154,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises PortTaken, ConfigurationError."""
     try:
         (family, kind, _, _, address), *_ = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -137,6 +137,8 @@ async def run_stack(
         golem, market = await _golem(data_dir, backend, stack, progress)
         if idle_release is not None:
             market["golem_idle_release"] = idle_release
+        if ports.api is not None:
+            addresses["api_port"] = ports.api
         await _deploy(data_dir, chain, {**addresses, **market}, cancel_window, progress)
         settings = load_local_settings(data_dir)
 

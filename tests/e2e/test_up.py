@@ -131,6 +131,9 @@ def test_given_a_running_stack_when_models_and_check_are_asked_then_all_is_well(
     assert (model["name"], model["task"], model["active"]) == ("mnist-cnn", "classification", True)
     checks = up.json("check")
     assert [item["check"] for item in checks if not item["ok"]] == []
+    details = {item["check"]: item["detail"] for item in checks}
+    assert "pays for anybody from " in details["gateway key"]
+    assert "free port" in details["API"]
 
 
 def test_given_an_answered_request_when_the_operator_withdraws_then_its_balance_is_paid_out_once(
