@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from oracle import gateway as rooms
-from oracle.api.ports import Holder
+from oracle import web
+from oracle.api.ports import Deployment, Holder
 from oracle.chain.account import Asked, TooDear
 from oracle.chain.calls import CallReverted, RevertedInBlock
 from oracle.chain.coordinator import OnChainRequest
@@ -25,9 +27,11 @@ from oracle.errors import (
     ModelNotSold,
     RpcUnavailable,
     StillAsking,
+    StoreError,
     TransactionRefused,
 )
 from oracle.gateway import GAS, Gateway
+from oracle.settings import Settings
 from oracle.store.gateway import PAUSE, Question, SqliteGatewayStore, mark
 from tests.unit.api_doubles import MemoryWishes
 from tests.unit.doubles import COORDINATOR, cid_of
@@ -88,6 +92,10 @@ class Node:
 
     async def head(self) -> BlockRef:
         return BlockRef(10, bytes(32), self.now)
+
+    async def block(self, number: int) -> BlockRef:
+        assert number == 0
+        return BlockRef(0, b"\7" * 32, 0)
 
     async def request_of(self, request_id: bytes) -> OnChainRequest:
         (one,) = [one for one in self.mined if one.request_id == request_id]
@@ -625,3 +633,35 @@ async def test_given_a_refund_of_ours_that_is_out_when_somebody_else_was_faster_
         await later(gateway(node, store), clock)
     assert node.followed == [([b"raw 1"], False)]
     assert node.refunded == []
+
+
+async def test_given_a_chain_that_does_not_answer_yet_when_the_api_runs_then_what_is_open_is_looked_after_all_the_same(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Exception | None] = [RpcUnavailable("not yet"), None, StoreError("busy"), None]
+    looked = asyncio.Event()
+
+    class Chain:
+        async def deployed(self) -> tuple[Deployment, Node]:
+            if (problem := answers.pop(0)) is not None:
+                raise problem
+            return Deployment(31337, COORDINATOR, 0), node
+
+        async def account(self, *_: object, replace_after: float) -> Sender:
+            assert replace_after == 90
+            return Sender(node)
+
+    async def tidy(_: Gateway) -> None:
+        if answers:
+            raise answers.pop(0) or ValueError("a bug")
+        looked.set()
+
+    monkeypatch.setattr(web, "TIDY_EVERY", 0.01)
+    monkeypatch.setattr(Gateway, "tidy", tidy)
+    key = SecretStr("0x" + "01" * 32)
+    settings = Settings(gateway_key=key, data_dir=tmp_path, coordinator=COORDINATOR, replace_after=90)
+    payer = web._Payer(settings, Chain(), MemoryWishes())  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        await looked.wait()
+        await payer.close()
+    assert payer._tidying.cancelled()
