@@ -7,30 +7,28 @@ request may be, nor how many connections there are: whoever opens many and never
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from oracle.api.limits import client_of
+from oracle.api.problems import Problem
 
 HEAD_SECONDS = 20.0  # for a request's head, from the first byte; of a new connection, from its beginning
 HEAD_BYTES = 64 * 1024  # of a head that takes more than one reading
 MOST = 800  # connections; a process may usually have 1,024 files open
 EACH = 128  # of one client
 
-_PROBLEM = {
-    "type": "/problems/too-many-connections",
-    "title": "Too many connections",
-    "status": 503,
-    "detail": "this API, or this client, has as many connections open as it may",
-    "remedy": "Close some, or use one for several requests.",
-}
-_BODY = json.dumps(_PROBLEM).encode()
-_REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\n"
-    b"Cache-Control: no-store\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
-)
+_SAID = Problem(
+    503,
+    "too-many-connections",
+    "Too many connections",
+    "this API, or this client, has as many connections open as it may",
+    remedy="Close some, or use one for several requests.",
+    headers={"Retry-After": "5", "Connection": "close"},
+).response({})
+_HEAD = b"".join(b"%b: %b\r\n" % header for header in _SAID.raw_headers)
+_REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\n%b\r\n%b" % (_HEAD, bytes(_SAID.body))
 
 
 def bounded(*, each: int | None = EACH) -> type[HttpToolsProtocol]:

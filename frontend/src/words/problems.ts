@@ -96,6 +96,11 @@ export const de: Problems = {
     text: "Die API nimmt keine Dateien mehr an, bis wieder Platz ist.",
     remedy: `Nenne das Bild mit seiner CID, oder versuche es später. ${betreiber}`,
   },
+  "too-many-connections": {
+    title: "Zu viele Verbindungen zur API",
+    text: "Von diesem Rechner, oder von allen zusammen, sind so viele offen, wie sie zulässt.",
+    remedy: spaeter,
+  },
   busy: {
     title: "Gerade nicht möglich",
     text: "Die API ist beschäftigt.",
@@ -105,6 +110,11 @@ export const de: Problems = {
     title: "Ein anderer Anbieter ist schon gewünscht",
     text: "Für dieses Bild und dieses Konto gilt der erste Wunsch eine Stunde lang.",
     remedy: "Nimm „Bester“ oder den Anbieter von vorhin.",
+  },
+  "too-many-wishes": {
+    title: "Zu oft wurde ein Anbieter gewünscht",
+    text: "Was die API in einer Stunde von einem Rechner annimmt, ist verbraucht.",
+    remedy: "Nimm „Bester“, oder versuche es später.",
   },
   "unknown-provider": {
     title: "Diesen Anbieter kennt das Orakel nicht",
