@@ -84,15 +84,20 @@ class World:
         return [one["hash"] for of_one in pool["pending"].values() for one in of_one.values()]
 
 
+async def deploy(anvil: Anvil, rpc: Rpc) -> str:
+    """A coordinator with a model, and ten prices in the balance of the gateway's account."""
+    owner, payer = (AccountSender(rpc, anvil.accounts[number], anvil.chain_id) for number in (0, 2))
+    address = (await owner.deploy_coordinator()).address
+    await owner.publish_model(address, cid("manifest"), PRICE)
+    await payer.deposit(address, 10 * PRICE)
+    return address
+
+
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with Anvil() as anvil:
         rpc = Rpc(anvil.url)
-        owner, payer = (AccountSender(rpc, anvil.accounts[number], anvil.chain_id) for number in (0, 2))
-        deployed = await owner.deploy_coordinator()
-        await owner.publish_model(deployed.address, cid("manifest"), PRICE)
-        await payer.deposit(deployed.address, 10 * PRICE)
-        reader = CoordinatorReader(rpc, deployed.address, anvil.chain_id)
+        reader = CoordinatorReader(rpc, await deploy(anvil, rpc), anvil.chain_id)
         yield World(anvil, rpc, reader, tmp_path / "gateway.sqlite3", Clock())
         await rpc.close()
 
@@ -219,13 +224,9 @@ async def test_given_a_chain_that_began_anew_when_the_same_is_asked_then_the_old
     for _ in range(2):
         async with Anvil() as anvil:
             rpc = Rpc(anvil.url)
-            owner, payer = (AccountSender(rpc, anvil.accounts[number], anvil.chain_id) for number in (0, 2))
-            deployed = await owner.deploy_coordinator()
-            await owner.publish_model(deployed.address, cid("manifest"), PRICE)
-            await payer.deposit(deployed.address, PRICE)
             settings = Settings(
                 rpc_url=anvil.url,
-                coordinator=deployed.address,
+                coordinator=await deploy(anvil, rpc),
                 data_dir=tmp_path,
                 gateway_key=SecretStr("0x" + bytes(anvil.accounts[2].key).hex()),
                 gateway_open=True,
