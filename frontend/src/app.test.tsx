@@ -1,4 +1,4 @@
-import { render, screen, waitFor } from "@testing-library/react";
+import { act, fireEvent, render, screen, waitFor } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
@@ -65,6 +65,32 @@ describe("the frame", () => {
     answers = { "/v1": { hello: "world" } };
     render(<App />);
     expect(await screen.findByText("The page cannot reach its API", undefined, { timeout: 5_000 })).toBeTruthy();
+  });
+
+  test("given a page, when another is gone to, then its heading has the focus, and its title is said and in the tab", async () => {
+    render(<App />);
+    await screen.findByText("API up");
+    expect(document.activeElement).toBe(document.body);
+    act(() => {
+      location.hash = "#/providers";
+    });
+    await waitFor(() => expect(document.activeElement?.textContent).toBe("Providers"), { timeout: 5_000 });
+    expect(document.activeElement?.tagName).toBe("H1");
+    expect(screen.getAllByRole("status").map((one) => one.textContent)).toContain("Providers");
+    expect(document.title).toBe("Providers · Sibyl");
+    act(() => {
+      location.hash = "#/nowhere";
+    });
+    await waitFor(() => expect(document.activeElement?.textContent).toBe("Page not found"));
+  });
+
+  test("given a file or a text, when it is dropped beside every place for it, then only the file is held off", async () => {
+    render(<App />);
+    await screen.findByText("API up");
+    for (const event of [fireEvent.dragOver, fireEvent.drop]) {
+      expect(event(document.body, { dataTransfer: { types: ["Files"] } })).toBe(false);
+      expect(event(document.body, { dataTransfer: { types: ["text/plain"] } })).toBe(true);
+    }
   });
 
   test("given another language and theme, when chosen, then both hold and are kept", async () => {

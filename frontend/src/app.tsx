@@ -1,5 +1,5 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { lazy, type MouseEvent, Suspense, useEffect, useState } from "react";
+import { lazy, type MouseEvent, Suspense, useCallback, useEffect, useRef, useState } from "react";
 import { WagmiProvider } from "wagmi";
 
 import { ApiProblem } from "./api/client";
@@ -8,10 +8,12 @@ import type { Config } from "./api/types";
 import { identity, wagmiConfig } from "./chain/wagmi";
 import { Button } from "./parts/button";
 import { ErrorNote } from "./parts/error-note";
+import { LiveRegion } from "./parts/live-region";
 import { Skeleton } from "./parts/skeleton";
 import { href, type Route, useRoute } from "./router";
 import { WalletProvider } from "./wallet/use-wallet";
 import { useWords, WordsProvider } from "./words";
+import { shorten } from "./words/format";
 import { Boundary } from "./frame/boundary";
 import { Footer } from "./frame/footer";
 import { Header } from "./frame/header";
@@ -89,7 +91,7 @@ function Shell() {
   const words = useWords().common;
   const { config } = useConfig();
   const foreign = foreignApi();
-  const title = words.pages[route.page];
+  const title = route.page === "request" ? `${words.pages.request} ${shorten(route.id)}` : words.pages[route.page];
   useEffect(() => {
     document.title = `${title} · ${words.name}`;
   }, [title, words.name]);
@@ -97,6 +99,23 @@ function Shell() {
   useEffect(() => {
     scrollTo(0, 0);
   }, [place]);
+  useEffect(() => {
+    addEventListener("dragover", holdOff);
+    addEventListener("drop", holdOff);
+    return () => {
+      removeEventListener("dragover", holdOff);
+      removeEventListener("drop", holdOff);
+    };
+  }, []);
+  const last = useRef<string | null>(null);
+  const [announced, setAnnounced] = useState<string>();
+  const arrived = useCallback(() => {
+    if (last.current !== null && last.current !== place) {
+      setAnnounced(title);
+      toHeading();
+    }
+    last.current = place;
+  }, [place, title]);
   return (
     <>
       <a className="app-skip" href="#content" onClick={skip}>
@@ -112,12 +131,35 @@ function Shell() {
         <Boundary key={place}>
           <Suspense fallback={<Skeleton lines={6} />}>
             <Page route={route} />
+            <Arrival arrived={arrived} />
           </Suspense>
         </Boundary>
       </main>
       <Footer />
+      <LiveRegion>{announced}</LiveRegion>
     </>
   );
+}
+
+/** Says when the page beside it is there. */
+function Arrival({ arrived }: { arrived: () => void }) {
+  useEffect(arrived, [arrived]);
+  return null;
+}
+
+/** The keyboard goes on from where the page begins. */
+function toHeading() {
+  const heading = document.querySelector<HTMLElement>("#content h1") ?? document.getElementById("content");
+  if (!heading) return;
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
+}
+
+/** A file that misses its place would be opened instead of the page. */
+function holdOff(event: DragEvent) {
+  if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  event.dataTransfer.dropEffect = "none";
 }
 
 /** The hash is the route, so the link moves the focus itself. */

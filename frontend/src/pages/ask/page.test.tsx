@@ -161,6 +161,20 @@ describe("the Ask page", () => {
     expect(screen.getByRole("button", { name: /^(Pay|Reading)/ })).toHaveProperty("disabled", true);
   });
 
+  test("given the keyboard, when what is pressed goes away, then the focus is where the page goes on", async () => {
+    await show(<AskPage />, world({ account: ME }));
+    choose(PNG);
+    await userEvent.click(await screen.findByRole("button", { name: "Remove" }));
+    expect(document.activeElement).toBe(screen.getByRole("button", { name: "Choose a picture" }));
+    choose(PNG);
+    const pay = await screen.findByRole("button", { name: /^Pay / });
+    await waitFor(() => expect(pay).toHaveProperty("disabled", false));
+    await userEvent.click(pay);
+    // The upload fails in this world: the news of that is where the focus is.
+    expect(document.activeElement).toBe(screen.getByRole("group", { name: "Progress" }));
+    await waitFor(() => expect(within(document.activeElement as HTMLElement).getByRole("alert")).toBeTruthy());
+  });
+
   test("given no model, when the page is opened, then it says how to make the first", async () => {
     await show(<AskPage />, world({}, []));
     expect(await screen.findByText("No model is published yet")).toBeTruthy();

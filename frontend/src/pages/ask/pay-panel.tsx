@@ -1,4 +1,4 @@
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
 import { useConfig } from "../../api/config";
 import type { Model } from "../../api/types";
@@ -74,8 +74,16 @@ export function PayPanel({
     return of.missing(ether(lacks.ether), ether(total ?? fee ?? 0n));
   }
 
+  // What was pressed goes away; the focus stays with what becomes of it.
+  const news = useRef<HTMLDivElement>(null);
+  function leave() {
+    news.current?.focus();
+    reset();
+  }
+
   function pay() {
     if (!model || !picture || !cost) return;
+    news.current?.focus();
     start({ model, picture, provider, fromBalance, price: cost.price });
   }
 
@@ -96,10 +104,11 @@ export function PayPanel({
         </Toggle>
       )}
       {missing && wallet.right && !running && <ErrorNote quiet text={missing} />}
-      <Ended state={state} onReset={reset} />
-      {running ? (
-        <Steps state={state} onStop={reset} />
-      ) : (
+      <div ref={news} className="ask-news" tabIndex={-1} role="group" aria-label={of.progress}>
+        <Ended state={state} onReset={leave} />
+        {running && <Steps state={state} onStop={leave} />}
+      </div>
+      {!running && (
         <div className="ask-next">
           {!wallet.address ? (
             <Button kind="primary" icon="wallet" className="ask-button" busy={wallet.returning} onClick={wallet.connect}>

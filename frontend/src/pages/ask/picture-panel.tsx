@@ -16,6 +16,7 @@ export function PicturePanel({ picture, locked }: { picture: Picture; locked: bo
   const [over, setOver] = useState(false);
   const file = useRef<HTMLInputElement>(null);
   const camera = useRef<HTMLInputElement>(null);
+  const chooser = useRef<HTMLButtonElement>(null);
   const { chosen, takeFile, takeText } = picture;
 
   useEffect(() => {
@@ -64,6 +65,7 @@ export function PicturePanel({ picture, locked }: { picture: Picture; locked: bo
         )}
         <div className="row ask-picture-buttons">
           <Button
+            ref={chooser}
             kind={filled ? "normal" : "primary"}
             icon="upload"
             disabled={locked}
@@ -75,7 +77,15 @@ export function PicturePanel({ picture, locked }: { picture: Picture; locked: bo
             {words.camera}
           </Button>
           {filled && (
-            <Button kind="plain" icon="cross" disabled={locked} onClick={picture.clear}>
+            <Button
+              kind="plain"
+              icon="cross"
+              disabled={locked}
+              onClick={() => {
+                picture.clear();
+                chooser.current?.focus(); // this button goes with the picture
+              }}
+            >
               {words.remove}
             </Button>
           )}
