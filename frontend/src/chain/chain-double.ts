@@ -43,6 +43,8 @@ export class FakeChain implements Reader {
   stamps = true;
   /** What every account has at the contract, and every model has earned. */
   balances = 0n;
+  /** What every account has in ether. */
+  ether = 10n ** 18n;
   calls: { method: string; from?: number; to?: number }[] = [];
   fail: ((from: number, to: number) => Error | null) | null = null;
 
@@ -89,7 +91,7 @@ export class FakeChain implements Reader {
       return block > this.head ? null : { hash: this.hash(block), timestamp: numberToHex(1_000 + block) };
     }
     if (method === "eth_chainId") return numberToHex(31_337);
-    if (method === "eth_getBalance") return numberToHex(10n ** 18n);
+    if (method === "eth_getBalance") return numberToHex(this.ether);
     if (method === "eth_call") {
       const { functionName, args } = decodeFunctionData({ abi: coordinatorAbi, data: (params[0] as { data: Hex }).data });
       const [item] = coordinatorAbi.filter((one) => one.type === "function" && one.name === functionName);

@@ -1,4 +1,4 @@
-import { screen, waitFor, within } from "@testing-library/react";
+import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { afterEach, describe, expect, test } from "vitest";
 
@@ -59,6 +59,10 @@ class Announced {
     this.heard.get(event)?.delete(handler);
   }
 
+  leave(): void {
+    for (const handler of this.heard.get("accountsChanged") ?? []) handler([]);
+  }
+
   move(chain: number): void {
     this.chain = chain;
     for (const handler of this.heard.get("chainChanged") ?? []) handler(`0x${chain.toString(16)}`);
@@ -70,7 +74,7 @@ afterEach(() => {
   Announced.standing = [];
 });
 
-const open = () => show(<Header route={{ page: "ask" }} />, { api: {}, chain: new FakeChain() });
+const open = (chain = new FakeChain()) => show(<Header route={{ page: "ask" }} />, { api: {}, chain });
 
 async function choose(name: string): Promise<void> {
   await userEvent.click(screen.getByRole("button", { name: "Connect" }));
@@ -94,6 +98,21 @@ describe("connecting", () => {
     expect(screen.queryByRole("dialog")).toBeNull();
     expect(birch.calls).toContain("eth_requestAccounts");
     expect(aspen.calls).not.toContain("eth_requestAccounts");
+  });
+
+  test("given the account's dialog, when the wallet leaves and comes back, then its balance was exact and it stays away", async () => {
+    const wallet = new Announced("Aspen");
+    const chain = new FakeChain();
+    chain.ether = 10n ** 18n - 1n;
+    await open(chain);
+    await choose("Aspen");
+    await userEvent.click(await screen.findByRole("button", { name: /^Account/ }));
+    expect(await within(screen.getByRole("dialog")).findByText(/^0\.999999\sETH$/)).toBeTruthy();
+    act(() => wallet.leave());
+    expect(await screen.findByRole("button", { name: "Connect" })).toBeTruthy();
+    await choose("Aspen");
+    expect(await screen.findByText("0x0000…00A1")).toBeTruthy();
+    expect(screen.queryByRole("dialog")).toBeNull();
   });
 
   test.each([
