@@ -38,6 +38,26 @@ export const en = {
     choose: "Choose a picture",
     another: "Choose another",
     camera: "Take a photo",
+    webcam: "Use the camera",
+    webcamAlt: "What the camera sees",
+    webcamWaiting: "Waiting for the camera. The browser may ask whether this page may use it.",
+    cameraFaults: {
+      refused: {
+        title: "The camera may not be used here",
+        text: "It was declined, or this browser does not allow it for this page.",
+        remedy: "Allow it beside the page's address, or choose a file instead.",
+      },
+      none: {
+        title: "No camera was found",
+        text: "This machine has none, or it is switched off.",
+        remedy: "Choose a file instead.",
+      },
+      taken: {
+        title: "The camera gives no picture",
+        text: "Another program may be using it.",
+        remedy: "Close that program and try again, or choose a file instead.",
+      },
+    },
     remove: "Remove",
     link: "Or a web address or CID",
     linkHint: "A CID is used as it is; a picture from the web is fetched and pinned by the API.",
@@ -154,6 +174,26 @@ export const de: typeof en = {
     choose: "Bild wählen",
     another: "Anderes wählen",
     camera: "Foto machen",
+    webcam: "Kamera nehmen",
+    webcamAlt: "Was die Kamera sieht",
+    webcamWaiting: "Warten auf die Kamera. Vielleicht fragt der Browser, ob diese Seite sie nehmen darf.",
+    cameraFaults: {
+      refused: {
+        title: "Die Kamera darf hier nicht genommen werden",
+        text: "Es wurde abgelehnt, oder dieser Browser erlaubt es dieser Seite nicht.",
+        remedy: "Erlaube es neben der Adresse der Seite, oder wähle eine Datei.",
+      },
+      none: {
+        title: "Keine Kamera gefunden",
+        text: "Dieser Rechner hat keine, oder sie ist ausgeschaltet.",
+        remedy: "Wähle eine Datei.",
+      },
+      taken: {
+        title: "Von der Kamera kommt kein Bild",
+        text: "Vielleicht hat ein anderes Programm sie gerade.",
+        remedy: "Schließe es und versuche es noch einmal, oder wähle eine Datei.",
+      },
+    },
     remove: "Entfernen",
     link: "Oder eine Webadresse oder CID",
     linkHint: "Eine CID wird genommen, wie sie ist; ein Bild aus dem Web holt und pinnt die API.",

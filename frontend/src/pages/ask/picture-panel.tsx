@@ -6,6 +6,7 @@ import { BlobImage, Button, ErrorNote, Field, Hash, Icon, LiveRegion, Panel, Tog
 import { useLanguage, useWords, type Words } from "../../words";
 import { byteSize } from "../../words/format";
 import { usePicture } from "../request/use-result";
+import { CameraDialog, hasCamera } from "./camera-dialog";
 import type { Picture } from "./use-picture";
 
 /** The picture: how it gets here, what it looks like, what was done to it. */
@@ -16,6 +17,7 @@ export function PicturePanel({ picture, locked }: { picture: Picture; locked: bo
   const [over, setOver] = useState(false);
   const file = useRef<HTMLInputElement>(null);
   const camera = useRef<HTMLInputElement>(null);
+  const [filming, setFilming] = useState(false);
   const chooser = useRef<HTMLButtonElement>(null);
   const { chosen, takeFile, takeText } = picture;
 
@@ -76,6 +78,11 @@ export function PicturePanel({ picture, locked }: { picture: Picture; locked: bo
           <Button className="ask-camera" icon="camera" disabled={locked} onClick={() => camera.current?.click()}>
             {words.camera}
           </Button>
+          {hasCamera() && (
+            <Button className="ask-webcam" icon="camera" disabled={locked} onClick={() => setFilming(true)}>
+              {words.webcam}
+            </Button>
+          )}
           {filled && (
             <Button
               kind="plain"
@@ -92,6 +99,7 @@ export function PicturePanel({ picture, locked }: { picture: Picture; locked: bo
         </div>
         <FileInput ref={file} onFile={takeFile} />
         <FileInput ref={camera} camera onFile={takeFile} />
+        {filming && !locked && <CameraDialog onPhoto={takeFile} onClose={() => setFilming(false)} />}
       </div>
       <Changes picture={picture} locked={locked} />
       <LinkForm onText={takeText} locked={locked} busy={chosen.kind === "working" && chosen.what === "fetching"} />
