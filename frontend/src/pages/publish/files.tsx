@@ -1,4 +1,4 @@
-import { type DragEvent, useState } from "react";
+import { type DragEvent, useRef, useState } from "react";
 
 import { Button, Icon, Panel } from "../../parts";
 import { plain } from "../../content/plain";
@@ -15,6 +15,7 @@ export function FilesPanel({ chosen, choose }: { chosen: Chosen; choose: (change
   const words = useWords();
   const said = words.publish.files;
   const { language } = useLanguage();
+  const chooser = useRef<HTMLInputElement>(null);
   const [over, setOver] = useState(false);
   const [unknown, setUnknown] = useState<string[]>([]);
 
@@ -55,6 +56,7 @@ export function FilesPanel({ chosen, choose }: { chosen: Chosen; choose: (change
         <span>{said.drop}</span>
         <label className="button button-normal publish-choose">
           <input
+            ref={chooser}
             type="file"
             multiple
             className="visually-hidden"
@@ -88,7 +90,10 @@ export function FilesPanel({ chosen, choose }: { chosen: Chosen; choose: (change
                     small
                     icon="cross"
                     aria-label={said.remove(plain(file.name, 80))}
-                    onClick={() => choose({ [part]: null })}
+                    onClick={() => {
+                      choose({ [part]: null });
+                      chooser.current?.focus(); // this button goes with the file
+                    }}
                   />
                 </>
               ) : (

@@ -112,6 +112,10 @@ describe("given files that pass", () => {
     for (const file of files) fireEvent.change(input, { target: { files: [file] } });
     expect(await screen.findByText(/^manifest.json/)).toBeTruthy();
     expect(await screen.findByText(/^w.keras/)).toBeTruthy();
+    await userEvent.click(screen.getByRole("button", { name: "Remove w.keras" }));
+    expect(screen.queryByText(/^w.keras/)).toBeNull();
+    expect(screen.getByText(/^manifest.json/)).toBeTruthy();
+    expect(document.activeElement).toBe(input);
   });
 
   it("when a token is wanted and none is named, or a letter of its address is of the wrong case, then a press says so", async () => {
