@@ -52,6 +52,19 @@ describe("the API's client", () => {
     expect((asked().init.body as FormData).get("image")).toMatchObject({ name: "seven.png" });
   });
 
+  test("given a provider that was chosen, when it is said, then it goes with its time and signature", async () => {
+    fetched.mockResolvedValue(new Response(null, { status: 204 }));
+    await api.wish({ requester: "0xab", imageCid: "bafk", provider: "oak", signedAt: 7, signature: "0xcd" });
+    expect(asked()).toMatchObject({ url: "https://api.test/base/v1/requests/wish", init: { method: "PUT" } });
+    expect(JSON.parse(asked().init.body as string)).toEqual({
+      requester: "0xab",
+      image_cid: "bafk",
+      provider: "oak",
+      signed_at: 7,
+      signature: "0xcd",
+    });
+  });
+
   test("given filters, when requests are listed, then only those that are set are asked for", async () => {
     fetched.mockResolvedValue(Response.json({ items: [], next: null }));
     await api.requests({ account: "0xab", limit: 5 });

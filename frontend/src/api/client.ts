@@ -42,6 +42,15 @@ const UPLOAD_MS = 120_000;
 
 type Body = Blob | FormData | string;
 
+/** A provider for a requester's picture; signed at that second, as `chain/wish` does. */
+export interface Wish {
+  requester: string;
+  imageCid: string;
+  provider: string;
+  signedAt: number;
+  signature: string;
+}
+
 export class ApiClient {
   /** @param base address of the API without "/v1", without a slash at the end */
   constructor(readonly base: string) {}
@@ -102,9 +111,10 @@ export class ApiClient {
   request = (id: string, signal?: AbortSignal) =>
     this.get<RequestView>(`/v1/requests/${encodeURIComponent(id)}`, signal);
 
-  /** Says before asking which provider is preferred. */
-  async wish(wish: { requester: string; imageCid: string; provider: string }, signal?: AbortSignal): Promise<void> {
-    const body = JSON.stringify({ requester: wish.requester, image_cid: wish.imageCid, provider: wish.provider });
+  /** Says before asking which provider is preferred, in the requester's own hand; "" takes back what was said. */
+  async wish(wish: Wish, signal?: AbortSignal): Promise<void> {
+    const { requester, imageCid, provider, signedAt, signature } = wish;
+    const body = JSON.stringify({ requester, image_cid: imageCid, provider, signed_at: signedAt, signature });
     await this.send("PUT", "/v1/requests/wish", { body, type: "application/json", signal });
   }
 

@@ -9,14 +9,19 @@ import {
   type Hex,
   type PublicClient,
   recoverTypedDataAddress,
+  verifyTypedData,
   serializeSignature,
+  toHex,
   type TransactionReceipt,
 } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 
-import { ApiDown, type ApiClient } from "../api/client";
+import { ApiDown, type ApiClient, ApiProblem, OtherBytes, type Wish } from "../api/client";
 import type { Config, Model } from "../api/types";
+import { cidOfBytes, sha256 } from "../content/cid";
+import { bytesOf } from "../content/golden";
+import "../test/files";
 import { coordinatorAbi } from "./abi";
 import { type Call, transact, walletOf } from "./actions";
 import { ask, type Asker, type AskStep, type Order, PriceRose, requestIn } from "./ask";
@@ -42,6 +47,8 @@ let timestamp: bigint;
 /** Transactions that were asked for, and what happens to them. */
 let sent: Call[];
 let outcome: "mined" | "cancelled";
+/** What happens on the chain while somebody thinks over an approval. */
+let meanwhile: () => void;
 
 const uploads = vi.fn<ApiClient["upload"]>();
 const wishes = vi.fn<ApiClient["wish"]>();
@@ -64,27 +71,34 @@ beforeEach(() => {
   timestamp = 1_000n;
   sent = [];
   outcome = "mined";
+  meanwhile = () => undefined;
   refusal = null;
-  uploads.mockReset().mockResolvedValue({ cid: CID, bytes: 1, format: "PNG", width: 1, height: 1 });
+  uploads.mockReset();
   wishes.mockReset().mockResolvedValue();
   vi.mocked(transact).mockImplementation((_, call, progress) => {
     sent.push(call);
+    if (call.functionName === "approve") meanwhile();
     for (const step of ["simulating", "signing", "mining"] as const) progress.step(step);
     return Promise.resolve(
       outcome === "mined" ? { kind: "mined", receipt: receipt(), repriced: false } : { kind: outcome, hash: ID },
     );
   });
-  const wallet = createWalletClient({
-    account: PERSON.address,
-    transport: custom({
-      request: ({ method, params }: { method: string; params: [Address, string] }) => {
-        expect(method).toBe("eth_signTypedData_v4");
-        return PERSON.signTypedData(JSON.parse(params[1]) as never);
-      },
-    }),
-  });
-  vi.mocked(walletOf).mockResolvedValue(wallet as never);
+  signing((typed) => PERSON.signTypedData(JSON.parse(typed) as never));
 });
+
+/** The wallet, and what it answers when it shall sign typed data. */
+function signing(answer: (typed: string) => Promise<Hex>): void {
+  const request = ({ method, params }: { method: string; params: [Address, string] }) => {
+    expect(method).toBe("eth_signTypedData_v4");
+    return answer(params[1]);
+  };
+  const wallet = createWalletClient({ account: PERSON.address, transport: custom({ request }, { retryCount: 0 }) });
+  vi.mocked(walletOf).mockResolvedValue(wallet as never);
+}
+const refusing = (code: number) => () => Promise.reject(Object.assign(new Error("no"), { code }));
+
+const cidOf = async (text: string) =>
+  cidOfBytes(Uint8Array.from([1, 0x55, 0x12, 0x20, ...(await sha256(bytesOf(text)))]));
 
 const client = {
   readContract: ({ functionName }: { functionName: string }) =>
@@ -141,21 +155,22 @@ describe("asking", () => {
     expect(uploads).not.toHaveBeenCalled();
   });
 
-  test("given a file and a provider, when asked, then it is uploaded and the wish noted before anything is paid", async () => {
-    const order = { picture: { kind: "file", blob: new Blob(["x"]), name: "x.png" }, provider: "oak" } as const;
-    const { steps } = await asking(order);
-    expect(steps.slice(0, 3)).toEqual(["uploading", "wishing", "quoting"]);
-    expect(wishes.mock.calls[0]?.[0]).toEqual({ requester: PERSON.address, imageCid: CID, provider: "oak" });
-    await asking(order);
-    expect(uploads, "the same picture is not sent twice").toHaveBeenCalledTimes(1);
-  });
-
-  test("given an API that does not take the wish, when asked, then nothing is paid", async () => {
-    wishes.mockRejectedValue(new ApiDown("down"));
-    const { result, steps } = await asking({ provider: "oak" });
-    expect(result).toMatchObject({ status: "rejected", reason: { name: "ApiDown" } });
-    expect(steps.at(-1)).toBe("wishing");
+  test("given a file, when asked, then it is uploaded once, and its CID is proven before anything is paid", async () => {
+    const picture = { kind: "file", blob: new Blob(["x"]), name: "x.png" } as const;
+    const upload = { bytes: 1, format: "PNG", width: 1, height: 1 };
+    uploads.mockResolvedValue({ ...upload, cid: (await cidOf("y")).text });
+    const { result, steps } = await asking({ picture });
+    expect(result.status === "rejected" && result.reason).toBeInstanceOf(OtherBytes);
+    expect(steps).toEqual(["uploading"]);
     expect(sent).toEqual([]);
+
+    const cid = await cidOf("x");
+    uploads.mockResolvedValue({ ...upload, cid: cid.text });
+    await asking({ picture });
+    expect(sent[0]?.args[1]).toBe(toHex(cid.bytes));
+    await asking({ picture });
+    expect(sent).toHaveLength(2);
+    expect(uploads, "the same picture is not sent twice").toHaveBeenCalledTimes(2);
   });
 
   test("given a price that rose since it was shown, when asked, then nothing is paid, and it reads as too low", async () => {
@@ -176,6 +191,14 @@ describe("asking", () => {
     await asking();
     expect(Number((sent[1]?.args[3] as bigint) - now)).toBeGreaterThanOrEqual(630);
     expect(Number((sent[1]?.args[3] as bigint) - now)).toBeLessThan(640);
+  });
+
+  test("given an approval that takes long, when it is mined, then the deadline counts from then", async () => {
+    timestamp = 10_000_000_000n;
+    meanwhile = () => (timestamp += 900n);
+    await asking({}, TOKEN);
+    expect(sent.map((call) => call.functionName)).toEqual(["approve", "requestWithToken"]);
+    expect(sent[1]?.args[3]).toBe(10_000_000_900n + 630n);
   });
 
   test("given a payment that is cancelled in the wallet, when asked, then that is the end, and no request", async () => {
@@ -255,7 +278,7 @@ describe("asking a model that is priced in a token", () => {
       "signing",
       "mining",
     ]);
-    expect(steps).toEqual(["quoting", "approving", ...all.slice(1)]);
+    expect(steps).toEqual(all);
     expect(sent.map((call) => [call.functionName, call.args.at(-1)])).toEqual([
       ["approve", 0n],
       ["approve", PRICE],
@@ -285,11 +308,7 @@ describe("asking a model that is priced in a token", () => {
 
   test("given a wallet that cannot sign permits, when asked, then an approval does", async () => {
     Object.assign(reads, { DOMAIN_SEPARATOR: domainSeparator({ domain: PERMIT_DOMAIN }), name: "Plain", nonces: 0n });
-    const mute = createWalletClient({
-      account: PERSON.address,
-      transport: custom({ request: () => Promise.reject(Object.assign(new Error("unsupported"), { code: 4200 })) }, { retryCount: 0 }),
-    });
-    vi.mocked(walletOf).mockResolvedValue(mute as never);
+    signing(refusing(4200));
     const { all } = await asking({}, TOKEN);
     expect(all).not.toContain("permitting");
     expect(sent.map((call) => call.functionName)).toEqual(["approve", "requestWithToken"]);
@@ -297,14 +316,106 @@ describe("asking a model that is priced in a token", () => {
 
   test("given a permit that is declined, when asked, then nothing else is asked for", async () => {
     Object.assign(reads, { DOMAIN_SEPARATOR: domainSeparator({ domain: PERMIT_DOMAIN }), name: "Plain", nonces: 0n });
-    const refusing = createWalletClient({
-      account: PERSON.address,
-      transport: custom({ request: () => Promise.reject(Object.assign(new Error("no"), { code: 4001 })) }),
-    });
-    vi.mocked(walletOf).mockResolvedValue(refusing as never);
+    signing(refusing(4001));
     const { result } = await asking({}, TOKEN);
     expect(troubleOf(result.status === "rejected" ? result.reason : null).kind).toBe("declined");
     expect(sent).toEqual([]);
+  });
+});
+
+describe("choosing a provider", () => {
+  const said = () => wishes.mock.calls.map(([wish]) => wish);
+  const signed = ({ requester, imageCid, provider, signedAt, signature }: Wish) =>
+    verifyTypedData({
+      address: PERSON.address,
+      domain: { name: "Sibyl", version: "1", chainId: 31_337, verifyingContract: COORDINATOR },
+      primaryType: "Wish",
+      types: {
+        Wish: [
+          { name: "requester", type: "address" },
+          { name: "image", type: "string" },
+          { name: "provider", type: "string" },
+          { name: "signedAt", type: "uint256" },
+        ],
+      },
+      message: { requester: requester as Address, image: imageCid, provider, signedAt: BigInt(signedAt) },
+      signature: signature as Hex,
+    });
+
+  test("given a provider, when asked, then the choice is signed and said when the price is known and nothing paid", async () => {
+    const { steps, all } = await asking({ provider: "oak" }, TOKEN);
+    expect(steps).toEqual(["quoting", "choosing", "approving", "allowing", "simulating", "signing", "mining"]);
+    expect(all).toEqual(steps);
+    expect(said()).toEqual([
+      expect.objectContaining({ requester: PERSON.address, imageCid: CID, provider: "oak" }),
+    ]);
+    const [wish] = said();
+    if (!wish) throw new Error("nothing was said");
+    expect(await signed(wish)).toBe(true);
+    expect(await signed({ ...wish, provider: "elm" })).toBe(false);
+    expect(Math.abs(wish.signedAt - Date.now() / 1000)).toBeLessThan(5);
+  });
+
+  test("given a price that rose, when a provider was chosen, then nothing is signed", async () => {
+    reads.quote = PRICE + 1n;
+    await asking({ provider: "oak" });
+    expect(said()).toEqual([]);
+  });
+
+  test("given a contract's wallet, when its signature is long, then it is passed on as it is", async () => {
+    const long: Hex = `0x${"ab".repeat(400)}`;
+    signing(() => Promise.resolve(long));
+    const { result } = await asking({ provider: "oak" });
+    expect(said()[0]?.signature).toBe(long);
+    expect(result.status).toBe("fulfilled");
+  });
+
+  test("given somebody who declines to sign, when asked, then nothing is said or paid, and without a provider it goes on", async () => {
+    signing(refusing(4001));
+    const { result, steps } = await asking({ provider: "oak" }, TOKEN);
+    expect(troubleOf(result.status === "rejected" ? result.reason : null).kind).toBe("declined");
+    expect(steps.at(-1)).toBe("choosing");
+    expect(said()).toEqual([]);
+    expect(sent).toEqual([]);
+    expect((await asking()).all).not.toContain("choosing");
+    expect(sent).toHaveLength(1);
+  });
+
+  test("given a provider that was chosen, when the same picture is asked about without one, then the choice is taken back once", async () => {
+    await asking({ provider: "oak" });
+    const { all } = await asking();
+    expect(all).toEqual(["quoting", "choosing", "simulating", "signing", "mining"]);
+    expect(said().map(({ provider }) => provider)).toEqual(["oak", ""]);
+    expect(await signed(said()[1] as Wish)).toBe(true);
+    expect((await asking()).all).not.toContain("choosing");
+    expect(sent).toHaveLength(3);
+  });
+
+  test.each([
+    ["another picture is asked about", cidOfBytes(Uint8Array.from([0x12, 0x20, ...bytesOf("x".repeat(32))])).text, 0],
+    ["an hour has gone by", CID, 3_600_001],
+  ])("given a provider that was chosen, when %s, then nothing is taken back", async (_, cid, later) => {
+    await asking({ provider: "oak" });
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + later });
+    try {
+      expect((await asking({ picture: { kind: "cid", cid } })).all).not.toContain("choosing");
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test("given an API that refuses the choice, or does not answer, when asked, then nothing is paid, and only what may stand is taken back", async () => {
+    wishes.mockRejectedValueOnce(new ApiProblem(409, "Unknown", "", "", "unknown-provider"));
+    const refused = await asking({ provider: "oak" });
+    expect(refused.result).toMatchObject({ status: "rejected", reason: { name: "ApiProblem" } });
+    expect(refused.steps.at(-1)).toBe("choosing");
+    expect((await asking()).all).not.toContain("choosing");
+
+    sent = [];
+    wishes.mockRejectedValueOnce(new ApiDown("down"));
+    expect((await asking({ provider: "oak" })).result).toMatchObject({ reason: { name: "ApiDown" } });
+    expect(sent).toEqual([]);
+    expect((await asking()).all).toContain("choosing");
   });
 });
 

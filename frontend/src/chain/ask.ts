@@ -19,10 +19,12 @@ import { signTypedData } from "viem/actions";
 import type { ApiClient } from "../api/client";
 import type { Config, Model } from "../api/types";
 import { parseCid } from "../content/cid";
+import { checkedUpload } from "../content/upload";
 import { coordinatorAbi, erc20Abi } from "./abi";
 import { type Actor, type Call, type Done, transact, unlessAborted, walletOf } from "./actions";
 import { troubleOf } from "./errors";
 import type { Note, Watched } from "./follow";
+import { choose, hasChosen } from "./wish";
 
 /** Seconds for the answer, beside the window in which nobody begins. */
 export const ANSWER_SECONDS = 600;
@@ -41,8 +43,8 @@ export interface Order {
 /** What is done in turn; an order leaves out what it does not need. */
 export type AskStep =
   | "uploading"
-  | "wishing"
   | "quoting"
+  | "choosing"
   | "permitting"
   | "revoking"
   | "clearing"
@@ -84,7 +86,8 @@ const uploaded = new WeakMap<Blob, { base: string; cid: string }>();
 export async function ask(asker: Asker, order: Order, progress: AskProgress, signal: AbortSignal): Promise<Asked> {
   const { client, account, config, api } = asker;
   const steps: AskStep[] = ["quoting", "simulating", "signing", "mining"];
-  if (order.provider) steps.unshift("wishing");
+  const before = (...more: AskStep[]) => void steps.splice(steps.indexOf("simulating"), 0, ...more);
+  if (order.provider !== null) before("choosing");
   if (order.picture.kind === "file") steps.unshift("uploading");
   const at = (step: AskStep) => {
     signal.throwIfAborted();
@@ -98,32 +101,35 @@ export async function ask(asker: Asker, order: Order, progress: AskProgress, sig
     at("uploading");
     const { blob, name } = order.picture;
     const known = uploaded.get(blob);
-    text = known?.base === api.base ? known.cid : (await api.upload(blob, name, signal)).cid;
-    uploaded.set(blob, { base: api.base, cid: text });
+    if (known?.base === api.base) {
+      text = known.cid;
+    } else {
+      const bytes = new Uint8Array(await blob.arrayBuffer());
+      text = (await checkedUpload(api.base, bytes, () => api.upload(blob, name, signal), signal)).cid;
+      uploaded.set(blob, { base: api.base, cid: text });
+    }
   }
   const cid = parseCid(text);
-  if (order.provider) {
-    at("wishing");
-    await api.wish({ requester: account, imageCid: cid.text, provider: order.provider }, signal);
-  }
+  const takesBack = order.provider === null && hasChosen(asker, cid.text);
+  if (takesBack) before("choosing");
 
   at("quoting");
-  const [payment, block] = await Promise.all([
-    client.readContract({
-      address: config.coordinator,
-      abi: coordinatorAbi,
-      functionName: "quote",
-      args: [BigInt(order.model.id), 0n],
-    }),
-    client.getBlock(),
-  ]);
+  const payment = await client.readContract({
+    address: config.coordinator,
+    abi: coordinatorAbi,
+    functionName: "quote",
+    args: [BigInt(order.model.id), 0n],
+  });
   if (payment > order.price) throw new PriceRose(order.price, payment);
-  const now = BigInt(Math.floor(Date.now() / 1000));
-  const from = block.timestamp > now ? block.timestamp : now;
-  const deadline = from + BigInt(ANSWER_SECONDS + config.cancel_window);
-  const terms = [BigInt(order.model.id), toHex(cid.bytes), 0n, deadline] as const;
+  if (order.provider !== null || takesBack) {
+    at("choosing");
+    await choose(asker, cid.text, order.provider, signal);
+  }
 
-  const call = await paying();
+  const { functionName, more = [], value = 0n } = await paying();
+  // Now, and no earlier: somebody may have thought long over a signature or a permission.
+  const terms = [BigInt(order.model.id), toHex(cid.bytes), 0n, await deadline()];
+  const call = { address: config.coordinator, abi: coordinatorAbi, functionName, args: [...terms, ...more], value };
   const done = await transact(
     asker,
     call,
@@ -137,53 +143,41 @@ export async function ask(asker: Asker, order: Order, progress: AskProgress, sig
   );
   return askedBy(done, config, account);
 
-  async function paying(): Promise<Call> {
-    const of = (functionName: string, args: readonly unknown[], value = 0n): Call => ({
-      address: config.coordinator,
-      abi: coordinatorAbi,
-      functionName,
-      args,
-      value,
-    });
-    if (order.fromBalance) return of("requestFromBalance", [...terms, payment]);
-    const token = order.model.token;
-    if (!token || token === zeroAddress) return of("request", terms, payment);
-    const allowance = await client.readContract({
-      address: token,
-      abi: erc20Abi,
-      functionName: "allowance",
-      args: [account, config.coordinator],
-    });
-    if (allowance >= payment) return of("requestWithToken", [...terms, payment]);
+  async function deadline(): Promise<bigint> {
+    const { timestamp } = await client.getBlock();
+    const now = BigInt(Math.floor(Date.now() / 1000));
+    return (timestamp > now ? timestamp : now) + BigInt(ANSWER_SECONDS + config.cancel_window);
+  }
 
-    const domain = await permitDomain(client, token, config.chain_id);
+  /** What pays, once it may: the function, what it takes after the request's terms, and the ether. */
+  async function paying(): Promise<{ functionName: string; more?: readonly unknown[]; value?: bigint }> {
+    if (order.fromBalance) return { functionName: "requestFromBalance", more: [payment] };
+    const token = order.model.token;
+    if (!token || token === zeroAddress) return { functionName: "request", value: payment };
+    const approvals = await approvalsFor(client, config.coordinator, token, account, payment);
+    const domain = approvals.length > 0 ? await permitDomain(client, token, config.chain_id) : null;
     if (domain) {
-      steps.splice(steps.indexOf("simulating"), 0, "permitting");
+      before("permitting");
       at("permitting");
-      const permit = await permitted(asker, token, domain, payment, deadline, signal);
-      if (permit) return of("requestWithPermit", [...terms, payment, permit]);
+      const permit = await permitted(asker, token, domain, payment, await deadline(), signal);
+      if (permit) return { functionName: "requestWithPermit", more: [payment, permit] };
       steps.splice(steps.indexOf("permitting"), 1);
     }
-    steps.splice(steps.indexOf("simulating"), 0, "approving", "allowing");
-    at("approving");
-    if (allowance > 0n && (await refuses(asker, approvalOf(token, payment)))) {
-      // Some tokens change a permission only from nothing, so that nobody can spend the old and the new one.
-      steps.splice(steps.indexOf("approving"), 0, "revoking", "clearing");
-      await approve(token, 0n, "revoking", "clearing");
-    }
-    await approve(token, payment, "approving", "allowing");
-    return of("requestWithToken", [...terms, payment]);
+    before(...approvals.flatMap((approval) => stepsOf(approval)));
+    for (const approval of approvals) await approve(approval);
+    return { functionName: "requestWithToken", more: [payment] };
   }
 
-  function approvalOf(token: Address, amount: bigint): Call {
-    return { address: token, abi: erc20Abi, functionName: "approve", args: [config.coordinator, amount] };
+  function stepsOf({ amount }: Approval) {
+    return amount === 0n ? (["revoking", "clearing"] as const) : (["approving", "allowing"] as const);
   }
 
-  async function approve(token: Address, amount: bigint, asking: AskStep, waiting: AskStep): Promise<void> {
+  async function approve(approval: Approval): Promise<void> {
+    const [asking, waiting] = stepsOf(approval);
     at(asking);
-    const approval = await transact(
+    const done = await transact(
       asker,
-      approvalOf(token, amount),
+      approval.call,
       {
         step: (step) => {
           if (step === "mining") at(waiting);
@@ -193,12 +187,37 @@ export async function ask(asker: Asker, order: Order, progress: AskProgress, sig
       },
       signal,
     );
-    if (approval.kind !== "mined") throw new Error("The approval was replaced in the wallet");
+    if (done.kind !== "mined") throw new Error("The approval was replaced in the wallet");
   }
 }
 
+interface Approval {
+  amount: bigint;
+  call: Call;
+}
+
+/** Approvals that must be mined, in turn, before the coordinator may take this much of the token: none where it may. */
+export async function approvalsFor(
+  client: PublicClient,
+  coordinator: Address,
+  token: Address,
+  account: Address,
+  payment: bigint,
+): Promise<Approval[]> {
+  const contract = { address: token, abi: erc20Abi } as const;
+  const allowance = await client.readContract({ ...contract, functionName: "allowance", args: [account, coordinator] });
+  if (allowance >= payment) return [];
+  const approval = (amount: bigint) => ({
+    amount,
+    call: { ...contract, functionName: "approve", args: [coordinator, amount] },
+  });
+  const wanted = approval(payment);
+  // Some tokens change a permission only from nothing, so that nobody can spend the old and the new one.
+  return allowance > 0n && (await refuses(client, account, wanted.call)) ? [approval(0n), wanted] : [wanted];
+}
+
 /** Whether the contract itself says no; a network that fails to answer is thrown. */
-async function refuses({ client, account }: Asker, call: Call): Promise<boolean> {
+async function refuses(client: PublicClient, account: Address, call: Call): Promise<boolean> {
   try {
     await client.simulateContract({ ...call, account });
     return false;

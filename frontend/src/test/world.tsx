@@ -27,7 +27,7 @@ export interface World {
   /** The API does not answer. */
   down?: boolean;
   backend?: string;
-  /** The account of a connected wallet. */
+  /** The account of a connected wallet; whoever has it declines to sign typed data. */
   account?: Address;
 }
 
@@ -52,7 +52,7 @@ export async function show(page: ReactElement, world: World): Promise<QueryClien
     limits: { image_bytes: 1_000_000, image_pixels: 1_000_000, formats: ["PNG"] },
   };
   vi.stubGlobal("fetch", (input: string | URL | Request, init?: RequestInit) => answer(world, input, init));
-  const wagmi = wagmiConfig(config, world.account ? [mock({ accounts: [world.account] })] : []);
+  const wagmi = wagmiConfig(config, world.account ? [mock({ accounts: [world.account], features: { signTypedDataError: true } })] : []);
   const queries = new QueryClient({ defaultOptions: { queries: { retry: false, networkMode: "always" } } });
   const configured = { config, api: new ApiClient(API), down: world.down ?? false };
   render(

@@ -2,8 +2,8 @@ import type { AskStep } from "../chain/ask";
 
 const steps: Record<AskStep, string> = {
   uploading: "Uploading the picture",
-  wishing: "Noting your provider",
   quoting: "Asking for the price",
+  choosing: "Sign your choice of provider: free, no transaction",
   permitting: "Waiting for your signature that allows the price",
   revoking: "Waiting for your wallet to take back an earlier permission, as this token wants it",
   clearing: "Waiting for the block that takes it back",
@@ -16,8 +16,8 @@ const steps: Record<AskStep, string> = {
 
 const schritte: Record<AskStep, string> = {
   uploading: "Bild wird hochgeladen",
-  wishing: "Anbieter wird vorgemerkt",
   quoting: "Preis wird erfragt",
+  choosing: "Unterschreibe deine Wahl des Anbieters: kostenlos, keine Transaktion",
   permitting: "Warten auf deine Unterschrift, die den Preis erlaubt",
   revoking: "Warten, bis deine Wallet eine frühere Erlaubnis zurücknimmt, wie dieses Token es will",
   clearing: "Warten auf den Block, der sie zurücknimmt",
@@ -157,6 +157,7 @@ export const en = {
     progress: "Progress",
     steps,
     followed: "You may close this page; the request will be in your history.",
+    orBest: "Try again, or choose “Best” as the provider: then the oracle chooses. Nothing was paid.",
     earlier: "Earlier payments",
     resumed: "Your earlier payment was mined.",
     openRequest: "Open the request",
@@ -292,6 +293,7 @@ export const de: typeof en = {
     progress: "Fortschritt",
     steps: schritte,
     followed: "Du kannst die Seite schließen; die Anfrage steht dann im Verlauf.",
+    orBest: "Versuche es noch einmal, oder nimm „Bester“ als Anbieter: Dann wählt das Orakel. Nichts wurde bezahlt.",
     earlier: "Frühere Zahlungen",
     resumed: "Deine frühere Zahlung ist im Block.",
     openRequest: "Anfrage öffnen",

@@ -27,6 +27,15 @@ const MODEL: Partial<Model> = {
   problem: "",
 };
 
+const OAK = {
+  id: "0xaa",
+  name: "oak",
+  picture_glm: "0.000120000",
+  images_per_second: 3,
+  reputation: 0.98,
+  standing: "good",
+};
+
 function world(more: Partial<World> = {}, models: Partial<Model>[] = [MODEL]): World {
   return {
     api: { "/v1/models": { items: models, next: null }, "/v1/providers": { items: [], next: null } },
@@ -182,16 +191,8 @@ describe("the Ask page", () => {
   });
 
   test("given providers, when one is chosen, then those that are blocked cannot be", async () => {
-    const provider = {
-      id: "0xaa",
-      name: "oak",
-      picture_glm: "0.000120000",
-      images_per_second: 3,
-      reputation: 0.98,
-      standing: "good",
-    };
-    const blocked = { ...provider, id: "0xbb", name: "elm", standing: "blocked" };
-    const api = { ...world().api, "/v1/providers": { items: [provider, blocked], next: null } };
+    const blocked = { ...OAK, id: "0xbb", name: "elm", standing: "blocked" };
+    const api = { ...world().api, "/v1/providers": { items: [OAK, blocked], next: null } };
     await show(<AskPage />, world({ api }));
     await userEvent.click(await screen.findByText("Choose among 2"));
     const oak = screen.getByRole("radio", { name: /oak.*0\.00012 GLM a picture.*3 pictures\/s.*98%/ });
@@ -199,6 +200,21 @@ describe("the Ask page", () => {
     await userEvent.click(oak);
     expect(oak).toHaveProperty("checked", true);
     expect(screen.getByRole("radio", { name: /^Best/ })).toHaveProperty("checked", false);
+  });
+
+  test("given a choice of provider that nobody wants to sign, when it is declined, then it says how to do without", async () => {
+    const api = { ...world().api, "/v1/providers": { items: [OAK], next: null } };
+    await show(<AskPage />, world({ api, account: ME }));
+    await userEvent.type(screen.getByLabelText("Or a web address or CID"), `${CID}{Enter}`);
+    await userEvent.click(await screen.findByText("Choose among 1"));
+    await userEvent.click(screen.getByRole("radio", { name: /oak/ }));
+    const pay = screen.getByRole("button", { name: /^Pay / });
+    await waitFor(() => expect(pay).toHaveProperty("disabled", false));
+    await userEvent.click(pay);
+    expect(await screen.findByText("You declined in your wallet. Nothing was sent.")).toBeTruthy();
+    expect(screen.getByText(/choose “Best” as the provider/)).toBeTruthy();
+    await userEvent.click(screen.getByRole("radio", { name: /^Best/ }));
+    expect(screen.queryByText(/choose “Best” as the provider/)).toBeNull();
   });
 
   test("given an API that is down, when the page is opened, then models come from the chain, and files must wait", async () => {

@@ -105,7 +105,7 @@ export function PayPanel({
       )}
       {missing && wallet.right && !running && <ErrorNote quiet text={missing} />}
       <div ref={news} className="ask-news" tabIndex={-1} role="group" aria-label={of.progress}>
-        <Ended state={state} onReset={leave} />
+        <Ended state={state} chose={provider !== null} onReset={leave} />
         {running && <Steps state={state} onStop={leave} />}
       </div>
       {!running && (
@@ -197,7 +197,7 @@ function Steps({ state, onStop }: { state: Extract<AskState, { steps: readonly A
   );
 }
 
-function Ended({ state, onReset }: { state: AskState; onReset: () => void }) {
+function Ended({ state, chose, onReset }: { state: AskState; chose: boolean; onReset: () => void }) {
   const words = useWords();
   const of = words.ask.pay;
   const { config } = useConfig();
@@ -222,8 +222,10 @@ function Ended({ state, onReset }: { state: AskState; onReset: () => void }) {
     case "cancelled":
     case "replaced":
       return <ErrorNote quiet {...words.wallet.transaction.ends[state.step]} />;
-    case "failed":
-      return <ErrorNote {...explain(state.error, words, config.chain_name)} />;
+    case "failed": {
+      const told = explain(state.error, words, config.chain_name);
+      return <ErrorNote {...told} {...(state.at === "choosing" && chose ? { remedy: of.orBest } : {})} />;
+    }
     default:
       return null;
   }
