@@ -30,6 +30,14 @@ export const storage = {
       return [];
     }
   },
+  /** Tells each key that begins so when another tab writes it. Gives what ends that. */
+  watch(prefix: string, written: (key: string) => void): () => void {
+    const heard = ({ key, newValue }: StorageEvent) => {
+      if (newValue !== null && key?.startsWith(`sibyl.${prefix}`)) written(key.slice("sibyl.".length));
+    };
+    window.addEventListener("storage", heard);
+    return () => window.removeEventListener("storage", heard);
+  },
   json(key: string): unknown {
     const text = this.get(key);
     if (text === null) return null;

@@ -4,11 +4,12 @@ import { type Address, zeroAddress } from "viem";
 import { useConfig } from "../api/config";
 import type { Model } from "../api/types";
 import { coordinatorAbi, erc20Abi } from "./abi";
+import { approvalsFor } from "./ask";
 import { publicClient } from "./client";
 import { readToken } from "./tokens";
 import { identity } from "./wagmi";
 
-/** Gas of asking, rounded up from docs/gas.md; by a token with what the allowance costs before. */
+/** Gas of asking, rounded up from docs/gas.md; by a token with what each approval costs before, or a permit. */
 const GAS = { ether: 65_000n, token: 95_000n, approval: 50_000n, balance: 70_000n };
 
 export interface Cost {
@@ -59,7 +60,9 @@ export function useCost(
         : null,
       token ? readToken(client, token) : config.currency,
     ]);
-    return { model: asked.id, account, token, price, gasPrice, ether, balance, held, symbol, decimals };
+    const approvals =
+      token && account ? (await approvalsFor(client, config.coordinator, token, account, price)).length : 1;
+    return { model: asked.id, account, token, price, approvals, gasPrice, ether, balance, held, symbol, decimals };
   }
 
   const read = query.data;
@@ -70,6 +73,8 @@ export function useCost(
 interface Read {
   token: Address | null;
   price: bigint;
+  /** How often the token must be asked for permission first. */
+  approvals: number;
   gasPrice: bigint | null;
   ether: bigint | null;
   balance: bigint;
@@ -80,7 +85,7 @@ interface Read {
 
 export function summed(read: Read, fromBalance: boolean): Cost {
   const { token, price, gasPrice, ether, balance, held } = read;
-  const gas = fromBalance ? GAS.balance : token ? GAS.token + GAS.approval : GAS.ether;
+  const gas = fromBalance ? GAS.balance : token ? GAS.token + GAS.approval * BigInt(read.approvals) : GAS.ether;
   const fee = gasPrice === null ? null : gasPrice * gas;
   const paidInEther = token || fromBalance ? 0n : price;
   const needed = paidInEther + (fee ?? 0n);

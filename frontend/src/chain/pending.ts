@@ -164,6 +164,14 @@ export function usePending(): {
     for (const watched of keptFor(config)) take(watched);
   }, [config, take]);
   useEffect(
+    () =>
+      storage.watch(PREFIX, (name) => {
+        const paid = keptFor(config).find(({ hash }) => PREFIX + hash === name);
+        if (paid) take(paid);
+      }),
+    [config, take],
+  );
+  useEffect(
     () => () => {
       for (const controller of following.current?.values() ?? []) controller.abort(new Error("left"));
       following.current = null;

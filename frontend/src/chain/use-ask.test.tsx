@@ -48,9 +48,10 @@ let visits = 0;
 async function opened() {
   visits += 1;
   const wagmi = wagmiConfig({ ...config, chain_name: `${config.chain_name} ${visits}` }, [mock({ accounts: [ME] })]);
+  const queries = new QueryClient();
   const wrapper = ({ children }: { children: ReactNode }) => (
     <StrictMode>
-      <QueryClientProvider client={new QueryClient()}>
+      <QueryClientProvider client={queries}>
         <ConfigProvider value={configured}>
           <WagmiProvider config={wagmi} reconnectOnMount={false}>
             {children}
@@ -62,7 +63,7 @@ async function opened() {
   const hook = renderHook(() => useAsk(), { wrapper });
   const [connector] = wagmi.connectors;
   if (connector) await act(() => connect(wagmi, { connector }));
-  return hook;
+  return { ...hook, queries };
 }
 
 /** What follows a payment, by its hash; it never ends where none is set. */
@@ -168,6 +169,28 @@ test("given a wallet that answers after it was stopped, when another order is on
   expect(result.current.earlier.list.map((one) => one.watched)).toEqual([other("d")]);
   expect(result.current.state).toMatchObject({ step: "signing" });
   expect(keptFor(config)).toEqual([other("d")]);
+});
+
+test("given a payment that another tab sends, when it is written down there, then it is followed here too, once", async () => {
+  const { result } = await opened();
+  for (const letter of ["f", "9"]) {
+    keep(config, other(letter));
+    const key = `sibyl.asking.${other(letter).hash}`;
+    const newValue = localStorage.getItem(key);
+    for (let times = 0; times < 2; times += 1) act(() => void window.dispatchEvent(new StorageEvent("storage", { key, newValue })));
+    act(() => void window.dispatchEvent(new StorageEvent("storage", { key, newValue: null })));
+  }
+  expect(result.current.earlier.list.map((one) => one.watched)).toEqual([other("f"), other("9")]);
+  expect(vi.mocked(followed).mock.calls.map(([, { hash }]) => hash)).toEqual([other("f").hash, other("9").hash]);
+});
+
+test("given a price that rose, when asked, then prices and models are read anew, and nothing else", async () => {
+  const { result, queries } = await opened();
+  const keys = [["cost", 1], ["models", "api"], ["models on the chain", 1], ["providers", "api"]];
+  for (const key of keys) queries.setQueryData(key, 1);
+  act(() => result.current.start({ ...ORDER, price: 4n }));
+  await vi.waitFor(() => expect(result.current.state).toMatchObject({ step: "failed", at: "quoting" }));
+  expect(keys.map((key) => queries.getQueryState(key)?.isInvalidated)).toEqual([true, true, true, false]);
 });
 
 test("given an earlier payment that went out of sight, when something is asked, then it is looked for first", async () => {

@@ -131,7 +131,10 @@ export function useAsk(): {
             tools.signal,
           );
         } catch (error) {
-          if (error instanceof PriceRose) await queries.invalidateQueries();
+          if (error instanceof PriceRose) {
+            const stale = ["cost", "models", "models on the chain"];
+            await Promise.all(stale.map((what) => queries.invalidateQueries({ queryKey: [what] })));
+          }
           throw error;
         }
       });
