@@ -7,6 +7,7 @@ import {
   answered,
   chooseModel,
   choosePicture,
+  chooseProvider,
   connect,
   payAndAsk,
   payButton,
@@ -17,6 +18,17 @@ import {
 } from "./harness/flow.js";
 import { picture } from "./harness/pictures.js";
 import { expect, test } from "./harness/site.js";
+
+const OAK = {
+  id: `0x${"0a".repeat(20)}`,
+  name: "oak",
+  price: { start: "0", second: "0", cpu_second: "0" },
+  picture_glm: null,
+  images_per_second: null,
+  reputation: 0.9,
+  reasons: [],
+  standing: "good",
+};
 
 describe("asking", () => {
   test("given a wallet and a digit, when it is paid for, then its answer is read and verified", async ({
@@ -137,21 +149,51 @@ describe("asking", () => {
     expect(wallet.sent).toHaveLength(0);
   });
 
-  test("given a provider that was chosen, when it is paid for, then it alone computes the answer", async ({
+  test("given a provider that was chosen, when it is signed for and paid, then it alone computes the answer, until it is taken back", async ({
     site,
     run,
     skip,
   }) => {
     if (run.facts.backend !== "golem") skip("no Golem network runs here, so there are no providers to choose");
-    const page = await site.open("#/", { wallets: [await site.wallet()] });
+    const wallet = await site.wallet();
+    const page = await site.open("#/", { wallets: [wallet] });
+    const kinds = () => wallet.prompts.map((prompt) => prompt.kind);
     await choosePicture(page, picture(run.pictures, "digit-3"));
     await chooseModel(page, /mnist-cnn/);
-    await page.getByText(/^Choose among/).click();
-    await page.getByRole("radio", { name: /^boole/ }).check();
+    await chooseProvider(page, /^boole/);
     await connect(page);
     await payAndAsk(page);
+    expect(kinds()).toEqual(["connect", "sign", "send"]);
     await answered(page);
     await page.getByText("Computed at provider boole").first().waitFor();
+
+    await page.goto(site.url());
+    await choosePicture(page, picture(run.pictures, "digit-3"));
+    await chooseModel(page, /mnist-cnn/);
+    await payAndAsk(page);
+    expect(kinds()).toEqual(["connect", "sign", "send", "sign", "send"]);
+  });
+
+  test("given a choice of provider that is declined in the wallet, when the best is taken instead, then only that is paid", async ({
+    site,
+    run,
+  }) => {
+    site.api.alter(/^\/v1(\/providers)?$/, (path, body) => {
+      if (body.length === 0) return body; // nothing has changed since the browser asked before
+      const told = JSON.parse(body.toString()) as object;
+      const changed = path === "/v1" ? { ...told, backend: "golem" } : { items: [OAK], next: null };
+      return Buffer.from(JSON.stringify(changed));
+    });
+    const wallet = await site.wallet();
+    const page = await readyToPay(site, wallet, picture(run.pictures, "digit-3"));
+    await chooseProvider(page, /^oak/);
+    wallet.rejectNext("sign");
+    await payButton(page).click();
+    await page.getByText("You declined in your wallet. Nothing was sent.").first().waitFor();
+    expect(wallet.sent).toHaveLength(0);
+    await page.getByRole("radio", { name: /^Best/ }).check();
+    await payAndAsk(page);
+    expect(wallet.prompts.map((prompt) => prompt.kind)).toEqual(["connect", "sign", "send"]);
   });
 
   test("given a payment that waits for its block, when the tab is closed and another opened, then it is taken up there", async ({

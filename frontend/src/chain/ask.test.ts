@@ -356,6 +356,20 @@ describe("choosing a provider", () => {
     expect(Math.abs(wish.signedAt - Date.now() / 1000)).toBeLessThan(5);
   });
 
+  test("given the same words, when they are signed here, then it is what the oracle's own Python signs", async () => {
+    vi.useFakeTimers({ toFake: ["Date"], now: 1_700_000_000_999 });
+    try {
+      await asking({ provider: "oak" });
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(said()[0]).toMatchObject({
+      signedAt: 1_700_000_000,
+      signature:
+        "0x0863f1d3478da7df1bca98ed3393e40d5d2150a1aa2a936f4df389814732496c30f583fe5d00c822f08cbd1915e0e00f188bf7c6466429d8376295526ddb40eb1b",
+    });
+  });
+
   test("given a price that rose, when a provider was chosen, then nothing is signed", async () => {
     reads.quote = PRICE + 1n;
     await asking({ provider: "oak" });

@@ -36,6 +36,11 @@ export async function chooseModel(page: Page, name: string | RegExp): Promise<vo
   await page.getByRole("radio", { name }).first().check();
 }
 
+export async function chooseProvider(page: Page, name: RegExp): Promise<void> {
+  await page.getByText(/^Choose among/).click();
+  await page.getByRole("radio", { name }).check();
+}
+
 /** The page with a picture and a model chosen and a wallet connected. */
 export async function readyToPay(site: Site, wallet: ScriptedWallet, path: string, model = /mnist-cnn/): Promise<Page> {
   const page = await site.open("#/", { wallets: [wallet] });
