@@ -141,35 +141,54 @@ class Database:
         return version
 
 
-class SharedDatabase:
-    """A file that several processes write in turn, for an event loop: a thread of its own opens, writes and closes it.
+class ThreadedDatabase:
+    """A database for an event loop: a thread of its own opens it, does every transaction in turn, and closes it.
 
-    The constructor waits for the file to be open. It and every method raise StoreError with a remedy when SQLite fails.
+    The constructor waits for the file to be open; it takes, and raises, what ``Database`` does. Every method raises
+    StoreError.
     """
 
-    def __init__(self, path: Path | str, steps: Sequence[Step], *, thread: str) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        thread: str,
+        read_only: bool = False,
+        steps: Sequence[Step] = MIGRATIONS,
+        alone: bool = True,
+    ) -> None:
         self._name = str(path)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=thread)
+        opened = self._thread.submit(Database, path, read_only=read_only, steps=steps, alone=alone)
         try:
-            self._database = self._thread.submit(Database, path, read_only=False, steps=steps, alone=False).result()
+            self._database = opened.result()
         except BaseException:
             self._thread.shutdown()
             raise
         self._closed = False
 
-    async def run(self, work: Callable[[Connection], T]) -> T:
-        """Do something in one transaction."""
-        if self._closed:
-            raise StoreError(f"{self._name} is closed")
-        return await asyncio.wrap_future(self._thread.submit(self._database.transaction, work, write=True))
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Look something up in one transaction."""
+        return await self._run(work, write=False)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Change something in one transaction."""
+        return await self._run(work, write=True)
 
     async def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Flush and close; a second call does nothing."""
         if not self._closed:
             self._closed = True
             closed = self._thread.submit(self._database.close)
             self._thread.shutdown(wait=False)
+            # Shielded: the one who closes is often being cancelled, and the file must be closed all the same.
             await asyncio.shield(asyncio.wrap_future(closed))
+
+    async def _run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+        if self._closed:
+            raise StoreError(f"{self._name} is closed")
+        # When the caller is cancelled, the transaction has not begun or runs to its end: it is whole either way.
+        return await asyncio.wrap_future(self._thread.submit(self._database.transaction, work, write=write))
 
 
 def explain(error: Exception, name: str) -> StoreError:

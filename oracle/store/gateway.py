@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, delete, insert, liter
 
 from oracle.domain import Cid
 from oracle.errors import AskedOtherwise, DayLimitReached, StoreError
-from oracle.store.database import SharedDatabase
+from oracle.store.database import ThreadedDatabase
 from oracle.store.gateway_tables import STEPS, SpendingState, binding, transactions
 from oracle.store.gateway_tables import keys as _keys
 from oracle.store.gateway_tables import spendings as _spendings
@@ -99,8 +99,8 @@ class SqliteGatewayStore:
 
     def __init__(self, path: Path | str, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._shared = SharedDatabase(path, STEPS, thread="sibyl-gateway")
-        self._run, self.close = self._shared.run, self._shared.close
+        self._file = ThreadedDatabase(path, thread="sibyl-gateway", steps=STEPS, alone=False)
+        self._run, self.close = self._file.write, self._file.close
 
     async def bind(self, chain_id: int, coordinator: str, genesis: bytes) -> None:
         """Have the books speak of this deployment: what was spent at others neither counts nor is found.

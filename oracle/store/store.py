@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
 from oracle.domain import BlockRef, ChainEvent, Cid, ReportReceipt, RequestStatus, SignedReport
-from oracle.errors import StoreError, StoreMismatch
+from oracle.errors import StoreMismatch
 from oracle.ports import Move, RequestRow, StoredReport
 from oracle.store import changes, queries
 from oracle.store.books import ModelBooks, ProviderBooks, model_books, provider_books
-from oracle.store.database import Database
+from oracle.store.database import ThreadedDatabase
 from oracle.store.ledger import SqliteLedger
 from oracle.store.tables import binding, checkpoint
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +48,8 @@ class SqliteRequestStore:
         self._name = str(path)
         self._now = now
         self._hold = hold
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sibyl-store")
-        try:
-            self._database = self._thread.submit(Database, path, read_only=read_only).result()
-        except BaseException:
-            self._thread.shutdown()
-            raise
-        self._closed = False
+        self._file = ThreadedDatabase(path, thread="sibyl-store", read_only=read_only)
+        self._read, self._write, self.close = self._file.read, self._file.write, self._file.close
         self.ledger = SqliteLedger(self._read, self._write)
         """``ports.ProviderLedger`` in the same file."""
 
@@ -205,27 +195,6 @@ class SqliteRequestStore:
     async def books(self) -> tuple[Sequence[ModelBooks], ProviderBooks]:
         """Income, gas and what providers cost, as of one moment."""
         return await self._read(lambda connection: (model_books(connection), provider_books(connection)))
-
-    async def close(self) -> None:
-        """Flush and close; a second call does nothing."""
-        if not self._closed:
-            self._closed = True
-            closed = self._thread.submit(self._database.close)
-            self._thread.shutdown(wait=False)
-            # Shielded: the one who closes is often being cancelled, and the file must be closed all the same.
-            await asyncio.shield(asyncio.wrap_future(closed))
-
-    async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await self._run(work, write=False)
-
-    async def _write(self, work: Callable[[Connection], T]) -> T:
-        return await self._run(work, write=True)
-
-    async def _run(self, work: Callable[[Connection], T], *, write: bool) -> T:
-        if self._closed:
-            raise StoreError(f"{self._name} is closed")
-        # When the caller is cancelled, the transaction has not begun or runs to its end: it is whole either way.
-        return await asyncio.wrap_future(self._thread.submit(self._database.transaction, work, write=write))
 
 
 def _binding(connection: Connection) -> Binding | None:

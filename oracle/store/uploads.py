@@ -14,7 +14,7 @@ from sqlalchemy import Column, Connection, Float, Integer, MetaData, Table, Text
 
 from oracle.domain import Cid
 from oracle.errors import TooMuchUploaded, UploadsFull
-from oracle.store.database import SharedDatabase
+from oracle.store.database import ThreadedDatabase
 from oracle.store.migrations import Step
 from oracle.store.queries import chunks
 from oracle.store.tables import CidText
@@ -61,8 +61,8 @@ class SqliteUploadBook:
 
     def __init__(self, path: Path | str, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._shared = SharedDatabase(path, STEPS, thread="sibyl-uploads")
-        self._run, self.close = self._shared.run, self._shared.close
+        self._file = ThreadedDatabase(path, thread="sibyl-uploads", steps=STEPS, alone=False)
+        self._run, self.close = self._file.write, self._file.close
 
     async def note(self, cid: Cid, size: int, client: str, *, client_limit: int, total_limit: int) -> None:
         """Count an upload before it is pinned; one that is in here begins anew, and is counted once.

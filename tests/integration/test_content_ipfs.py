@@ -277,9 +277,14 @@ async def test_what_is_held_goes_when_it_is_let_go_and_no_pin_of_others_with_it(
         for _ in range(2):
             assert await store.hold(content) == cid
             assert kinds(cid) == ["indirect"]
+        collected = rpc(node, "repo/gc")[0] == 200  # Kubo does
+        assert await store.fetch(cid, limit=len(data), timeout=5) == data
         await store.let_go(cid)
         assert kinds(cid) == []
         await store.let_go(cid)
+        if collected:
+            assert rpc(node, "repo/gc")[0] == 200
+            assert rpc(node, f"block/get?arg={cid}")[0] == 500
 
         await store.hold(content)
         await store.add([data])

@@ -30,6 +30,7 @@ from oracle.store.gateway import (
 )
 from oracle.store.gateway_tables import STEPS, metadata
 from tests.unit.doubles import REQUESTER, cid_of
+from tests.unit.test_store_kit import ManualClock, columns_agree
 
 pytestmark = pytest.mark.unit
 
@@ -37,21 +38,13 @@ PICTURE = cid_of(b"a picture")
 GENEROUS = 10**18
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.time = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.time
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_000_000.0)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteGatewayStore]:
+async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteGatewayStore]:
     found = SqliteGatewayStore(tmp_path / "gateway.sqlite3", now=clock)
     yield found
     await found.close()
@@ -135,10 +128,10 @@ async def test_given_a_total_for_all_when_it_is_reached_then_nobody_may_spend(st
 
 
 async def test_given_a_reached_limit_when_a_day_is_over_then_there_is_room_again_as_retry_after_said(
-    store: SqliteGatewayStore, clock: Clock
+    store: SqliteGatewayStore, clock: ManualClock
 ) -> None:
     await spend(store, question("ann", 30))
-    clock.time += 3600
+    clock.now += 3600
     await spend(store, question("ann", 70))
     with pytest.raises(DayLimitReached) as caught:
         await spend(store, question("ann", 20))
@@ -146,10 +139,10 @@ async def test_given_a_reached_limit_when_a_day_is_over_then_there_is_room_again
     with pytest.raises(DayLimitReached) as caught:
         await spend(store, question("ann", 40))
     assert caught.value.retry_after == DAY
-    clock.time += DAY - 3600 - 1
+    clock.now += DAY - 3600 - 1
     with pytest.raises(DayLimitReached):
         await spend(store, question("ann", 20))
-    clock.time += 1
+    clock.now += 1
     await spend(store, question("ann", 20))
 
 
@@ -292,27 +285,21 @@ def test_given_a_new_file_when_many_open_it_at_once_then_all_find_it_made(tmp_pa
 async def test_given_the_tables_in_python_when_compared_with_the_file_then_they_have_the_same_columns(
     store: SqliteGatewayStore, tmp_path: Path
 ) -> None:
-    raw = sqlite3.connect(tmp_path / "gateway.sqlite3")
-    try:
-        for table in metadata.tables.values():
-            columns = [row[1] for row in raw.execute(f"PRAGMA table_info({table.name})")]
-            assert columns == [column.name for column in table.columns]
-    finally:
-        raw.close()
+    assert columns_agree(tmp_path / "gateway.sqlite3", metadata)
 
 
 async def test_given_many_spendings_when_a_limit_is_checked_then_they_are_summed_from_an_index_alone(
-    store: SqliteGatewayStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    store: SqliteGatewayStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements: list[tuple[str, object]] = []
-    connection = store._shared._database.connection
+    connection = store._file._database.connection
 
     def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
         statements.append((statement, parameters))
 
     for number in range(20):
         await spend(store, question(f"holder {number % 2}", 10**24), limit=10**26, total=10**26)
-        clock.time += 100
+        clock.now += 100
     event.listen(connection.engine, "before_cursor_execute", note)
     await store.check("holder 0", 1, holder_limit=10**25 + 1, total_limit=10**26)
     event.remove(connection.engine, "before_cursor_execute", note)
@@ -364,28 +351,28 @@ async def test_given_a_transaction_when_it_is_signed_then_it_is_written_down_unt
 
 
 async def test_given_open_spendings_when_they_are_due_then_each_comes_up_again_the_older_the_rarer(
-    store: SqliteGatewayStore, clock: Clock
+    store: SqliteGatewayStore, clock: ManualClock
 ) -> None:
     first, second, ended = [await spend(store, question(amount=1)) for _ in range(3)]
     await store.release(ended.id)
     assert await store.due(10) == []
-    clock.time += PAUSE
+    clock.now += PAUSE
     assert [one.id for one in await store.due(1)] == [first.id]
     assert [one.id for one in await store.due(10)] == [second.id]
     assert await store.due(10) == []
-    clock.time += 10 * PAUSE
+    clock.now += 10 * PAUSE
     assert len(await store.due(10)) == 2
-    clock.time += 10 * PAUSE
+    clock.now += 10 * PAUSE
     assert await store.due(10) == []
-    await store.asked(second.id, b"\1" * 32, b"\2" * 32, clock.time)
+    await store.asked(second.id, b"\1" * 32, b"\2" * 32, clock.now)
     assert [one.id for one in await store.due(10)] == [second.id]
     await store.closed(second.id)
-    clock.time += DAY
+    clock.now += DAY
     assert [one.id for one in await store.due(10)] == [first.id]
 
 
 async def test_given_what_is_a_month_old_when_something_is_spent_then_some_of_it_is_forgotten_but_nothing_open(
-    store: SqliteGatewayStore, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqliteGatewayStore, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def rows() -> list[int]:
         raw = sqlite3.connect(tmp_path / "gateway.sqlite3")
@@ -400,10 +387,10 @@ async def test_given_what_is_a_month_old_when_something_is_spent_then_some_of_it
         await store.signed(one.id, bytes([number]) * 32, number, b"raw")
         await store.asked(one.id, bytes([number]) * 32, b"\2" * 32, 0.0)
     await store.signed(old[0].id, b"\5" * 32, 9, b"on its way")
-    clock.time += RETENTION
+    clock.now += RETENTION
     young = await spend(store, question(amount=1))
     assert len(rows()) == 6
-    clock.time += 1
+    clock.now += 1
     last = await spend(store, question(amount=1))
     assert rows() == [old[0].id, old[3].id, old[4].id, young.id, last.id]
     newest = await spend(store, question(amount=1))
@@ -414,7 +401,7 @@ async def test_given_what_is_a_month_old_when_something_is_spent_then_some_of_it
 
 
 async def test_given_another_deployment_when_the_books_are_bound_then_nothing_old_counts_until_they_are_bound_back(
-    store: SqliteGatewayStore, clock: Clock
+    store: SqliteGatewayStore, clock: ManualClock
 ) -> None:
     await store.add_key("ann", 100)
     first = await spend(store, question(amount=60, idempotency="k"))  # before they were bound to any
@@ -427,7 +414,7 @@ async def test_given_another_deployment_when_the_books_are_bound_then_nothing_ol
             assert await store.on_their_way() == 0
             await spend(store, question(amount=70, idempotency="k"))
             assert await store.due(10) == []
-        clock.time += PAUSE
+        clock.now += PAUSE
     await store.bind(1, "0xaa", b"\1")
     assert (await store.keys())[0].spent == 60
     assert [one.id for one in await store.due(10)] == [first.id]
@@ -437,7 +424,7 @@ async def test_given_another_deployment_when_the_books_are_bound_then_nothing_ol
 
 
 async def test_given_books_of_the_first_version_when_opened_then_all_counts_and_no_key_is_paid_twice(
-    tmp_path: Path, clock: Clock
+    tmp_path: Path, clock: ManualClock
 ) -> None:
     file = tmp_path / "old.sqlite3"
     raw = sqlite3.connect(file)
@@ -446,7 +433,7 @@ async def test_given_books_of_the_first_version_when_opened_then_all_counts_and_
     columns = "holder, state, amount, fee, at, model_id, image_cid, deadline, block, idempotency, request_id"
     for number, (state, request) in enumerate([("reserved", None), ("asked", "0x" + "01" * 32), ("released", None)]):
         key = "0x" + mark("ann", str(number)).hex()
-        values = ("ann", state, "5", "2", clock.time, 1, PICTURE.text, 2_000_000, 7, key, request)
+        values = ("ann", state, "5", "2", clock.now, 1, PICTURE.text, 2_000_000, 7, key, request)
         raw.execute(f"INSERT INTO spendings ({columns}) VALUES ({', '.join('?' * 11)})", values)
     raw.execute(f"PRAGMA application_id = {0x5349424C}")
     raw.execute("PRAGMA user_version = 1")

@@ -91,7 +91,9 @@ async def test_money_is_on_the_disk_before_it_is_spent(tmp_path: Path) -> None:
     store = SqliteRequestStore(tmp_path / "s.db")
 
     def pragma(name: str) -> object:
-        return store._thread.submit(lambda: store._database._raw.execute(f"PRAGMA {name}").fetchone()[0]).result()
+        return store._file._thread.submit(
+            lambda: store._file._database._raw.execute(f"PRAGMA {name}").fetchone()[0]
+        ).result()
 
     settings = [pragma(name) for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")]
     await store.close()
@@ -303,7 +305,9 @@ async def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     await see(store, range(20))
 
     def limit(pages: int) -> None:
-        store._thread.submit(lambda: store._database._raw.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+        store._file._thread.submit(
+            lambda: store._file._database._raw.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+        )
 
     limit(1)
     with pytest.raises(StoreError, match="cannot grow"):

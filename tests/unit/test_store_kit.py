@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import MetaData
 
 from oracle.domain import (
     BlockRef,
@@ -39,6 +44,16 @@ class ManualClock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def columns_agree(file: Path, metadata: MetaData) -> bool:
+    """Whether the tables in a file have the columns that Python says."""
+    with closing(sqlite3.connect(file)) as raw:
+        return all(
+            [row[1] for row in raw.execute(f"PRAGMA table_info({table.name})")]
+            == [column.name for column in table.columns]
+            for table in metadata.tables.values()
+        )
 
 
 def rid(number: int) -> bytes:

@@ -589,7 +589,7 @@ async def test_recent_is_newest_first(store: SqliteRequestStore) -> None:
 async def test_work_never_runs_on_the_callers_thread(store: SqliteRequestStore) -> None:
     threads: set[str] = set()
 
-    @event.listens_for(store._database.connection, "before_cursor_execute")
+    @event.listens_for(store._file._database.connection, "before_cursor_execute")
     def note(*_: object) -> None:
         threads.add(threading.current_thread().name)
 
@@ -622,7 +622,7 @@ async def test_no_query_scans_a_table(tmp_path: Path) -> None:
     store = SqliteRequestStore(tmp_path / "s.db")
     statements: dict[str, object] = {}
 
-    @event.listens_for(store._database.connection, "before_cursor_execute")
+    @event.listens_for(store._file._database.connection, "before_cursor_execute")
     def note(_c: object, _u: object, statement: str, parameters: object, _x: object, many: bool) -> None:
         statements[statement] = parameters[0] if many else parameters  # type: ignore[index]
 
