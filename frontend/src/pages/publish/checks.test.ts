@@ -2,36 +2,13 @@ import { describe, expect, it } from "vitest";
 
 import { ApiProblem } from "../../api/client";
 import "../../test/files";
-import { cidOfBytes, sha256 } from "../../content/cid";
-import { bytesOf } from "../../content/golden";
 import { catalogue } from "../../words";
 import { type Check, type Files, runChecks } from "./checks";
+import { cidOf, digest, GOOD } from "./fixtures";
 import { partOf, readLabels } from "./manifest";
 
 const WEIGHTS = "weights, as bytes";
 const SHA = "b1ca4ba4b9ca6dcf62d83f4bf9d1ae9b5e2f7ad0a9a1ff0c6bd47e7b9c7a0000";
-const GOOD = {
-  schema: "sibyl/model/1",
-  version: "1",
-  name: "animals",
-  family: "keras-file",
-  task: "classification",
-  engine: "keras",
-  description: "Tells animals apart.",
-  licence: "MIT",
-  resources: {},
-  training: {},
-  labels: ["cat", "dog"],
-  input: { height: 32, width: 32, channels: 3, color: "rgb", fit: "crop", range: [0, 1] },
-  output: { top_k: 2, shape: [2] },
-  comparison: { class: "tolerance", epsilon: 0.001 },
-  weights: { format: "keras" },
-};
-
-async function digest(text: string): Promise<string> {
-  const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
-  return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
 
 function files(manifest: unknown, labels?: string): Files {
   const text = typeof manifest === "string" ? manifest : JSON.stringify(manifest, null, 2);
@@ -40,10 +17,6 @@ function files(manifest: unknown, labels?: string): Files {
     weights: new File([WEIGHTS], "animals.keras"),
     labels: labels === undefined ? null : new File([labels], "labels.txt"),
   };
-}
-
-async function cidOf(text: string): Promise<string> {
-  return cidOfBytes(Uint8Array.from([1, 0x55, 0x12, 0x20, ...(await sha256(bytesOf(text)))])).text;
 }
 
 /** A double of the API that pins everything, and remembers what. */

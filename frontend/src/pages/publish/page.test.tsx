@@ -6,10 +6,9 @@ import type { PublicClient } from "viem";
 
 import type { Config } from "../../api/types";
 import { COORDINATOR, FakeChain, ME, OTHER } from "../../chain/chain-double";
-import { cidOfBytes, sha256 } from "../../content/cid";
-import { bytesOf } from "../../content/golden";
 import { show } from "../../test/world";
 import "../../test/files";
+import { cidOf, digest, GOOD } from "./fixtures";
 import PublishPage from "./index";
 import { readMine } from "./mine";
 
@@ -68,30 +67,12 @@ describe("given a connected account", () => {
 
 /** Files that pass every check, and an API that pins them as they are. */
 async function passing() {
-  const cid = async (text: string) =>
-    cidOfBytes(Uint8Array.from([1, 0x55, 0x12, 0x20, ...(await sha256(bytesOf(text)))])).text;
-  const sha = Buffer.from(await sha256(bytesOf("w"))).toString("hex");
-  const manifest = JSON.stringify({
-    schema: "sibyl/model/1",
-    version: "1",
-    name: "animals",
-    family: "keras-file",
-    task: "classification",
-    engine: "keras",
-    description: "Tells animals apart.",
-    licence: "MIT",
-    resources: {},
-    training: {},
-    labels: ["cat", "dog"],
-    input: { height: 32, width: 32, channels: 3, color: "rgb", fit: "crop", range: [0, 1] },
-    output: { top_k: 2, shape: [2] },
-    comparison: { class: "tolerance", epsilon: 0.001 },
-    weights: { format: "keras", sha256: sha, bytes: 1, cid: await cid("w") },
-  });
+  const sha = await digest("w");
+  const manifest = JSON.stringify({ ...GOOD, weights: { format: "keras", sha256: sha, bytes: 1, cid: await cidOf("w") } });
   return {
     files: [new File([manifest], "manifest.json"), new File(["w"], "w.keras")],
-    manifestCid: await cid(manifest),
-    api: { "/v1/weights": { cid: await cid("w"), bytes: 1, sha256: sha }, "/v1/manifests": { cid: await cid(manifest) } },
+    manifestCid: await cidOf(manifest),
+    api: { "/v1/weights": { cid: await cidOf("w"), bytes: 1, sha256: sha }, "/v1/manifests": { cid: await cidOf(manifest) } },
   };
 }
 
