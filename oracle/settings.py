@@ -41,7 +41,7 @@ _IMAGES = {"drawings", "image_max_bytes", "image_max_pixels", "image_checkers", 
 _MARKET = {"backend", "redundancy", "known_answers", "golem_workers", "golem_idle_release", "golem_images"}
 _WORK = {"batch_items", "batch_bytes", "batch_linger", "workers", "worker_threads", "compute_timeout", "max_attempts"}
 _PACE = {"scan_span", "rpc_timeout", "deadline_margin", "replace_after", "report_items", "reports_in_flight"}
-_API = {"api_rate", "api_burst", "api_streams", "api_cors", "api_proxies", "page_dir", "url_private"}
+_API = {"api_rate", "api_burst", "api_streams", "api_cors", "api_proxies", "page_dir", "page_gateways", "url_private"}
 _UPLOADS = {"api_upload_day", "api_upload_total"}
 TUNING = frozenset({*_LOGGING, *_IMAGES, *_WORK, *_MARKET, *_PACE, *_API, *_UPLOADS, "test_data"})
 """What a stack of this machine takes from the environment (``test_data`` names the folder with real pictures). Never
@@ -85,6 +85,13 @@ def _read_origins(value: object) -> object:
     return origins
 
 
+def _read_gateways(value: object) -> object:
+    gateways = _read_origins(value)
+    if isinstance(gateways, tuple) and "*" in gateways:
+        raise ValueError("each gateway is named; * would let the page ask anybody")
+    return gateways
+
+
 def _read_endpoint(value: object) -> object:
     if isinstance(value, str) and not _ENDPOINT.fullmatch(value):
         raise ValueError("an http or https URL expected")
@@ -94,6 +101,7 @@ def _read_endpoint(value: object) -> object:
 Ether = Annotated[Decimal, Field(ge=0, le=10**9)]
 Glm = Annotated[Decimal, Field(ge=0, le=10**21)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_origins)]
+Gateways = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_gateways)]
 Endpoint = Annotated[str, BeforeValidator(_read_endpoint)]
 NodeIds = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_node_ids)]
 TokenPrices = Annotated[dict[str, Any], BeforeValidator(_read_prices)]
@@ -190,6 +198,7 @@ class Settings(BaseSettings):
     page_rpc_url: Endpoint | None = Field(
         None, description="RPC endpoint given to browsers; never rpc_url of itself, which may hold a key"
     )
+    page_gateways: Gateways = Field((), description="IPFS gateways that the page may fetch content from, too")
     page_dir: Path = Field(PAGE, description="folder of the built page")
     api_cors: Origins = Field((), description="origins whose pages may use the API; * for all")
     api_rate: float = Field(50.0, gt=0, description="requests a second for one client")

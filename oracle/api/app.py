@@ -88,7 +88,7 @@ def create_app(world: World, settings: Settings) -> FastAPI:
     app.include_router(routes_uploads.router(uploads))
     app.include_router(routes_asking.router(desk, uploads))
     pages.add_docs(app)
-    app.router.default = pages.Pages(settings.page_dir, settings.page_rpc_url)
+    app.router.default = pages.Pages(settings.page_dir, settings.page_rpc_url, settings.page_gateways)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=settings.api_body_bytes, paths=BODIES)
     app.add_middleware(Quick, book=desk.book)

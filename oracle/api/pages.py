@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,13 @@ _UNBUILT = (
 )
 
 
-def page_policy(rpc_url: str | None) -> str:
-    """The Content-Security-Policy of the page: itself, and the RPC endpoint that it was told of."""
+def page_policy(rpc_url: str | None, gateways: Sequence[str] = ()) -> str:
+    """The Content-Security-Policy of the page: itself, and the RPC endpoint and the gateways that it was told of."""
     reach = ["'self'"]
     if rpc_url:
         parts = urlsplit(rpc_url)
         reach += [f"{parts.scheme}://{parts.netloc}", f"{'wss' if parts.scheme == 'https' else 'ws'}://{parts.netloc}"]
+    reach += gateways
     return "; ".join(
         [
             "default-src 'self'",
@@ -81,8 +83,8 @@ class _File:
 class Pages:
     """Files below a folder; read once for each state of the file, packed once."""
 
-    def __init__(self, folder: Path, rpc_url: str | None) -> None:
-        self._folder, self._policy = folder, page_policy(rpc_url)
+    def __init__(self, folder: Path, rpc_url: str | None, gateways: Sequence[str] = ()) -> None:
+        self._folder, self._policy = folder, page_policy(rpc_url, gateways)
         self._held: OrderedDict[tuple[str, int, int], _File] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()

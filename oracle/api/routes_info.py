@@ -48,6 +48,7 @@ def router(desk: Desk) -> APIRouter:
             "confirmations": settings.confirmations,
             "backend": settings.backend,
             "gateway": {"open": settings.gateway_open and world.gateway is not None, "address": world.gateway},
+            "gateways": list(settings.page_gateways),
             "limits": {
                 "image_bytes": settings.image_max_bytes,
                 "image_pixels": settings.image_max_pixels,

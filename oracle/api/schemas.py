@@ -78,6 +78,7 @@ class Config(Shape):
     confirmations: int = Field(examples=[3])
     backend: str = Field(examples=["golem"])
     gateway: Gateway
+    gateways: list[str] = Field(description="IPFS gateways that have content, too", examples=[["https://ipfs.example"]])
     limits: Limits
 
 

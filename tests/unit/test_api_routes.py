@@ -30,7 +30,11 @@ SEVEN = bytes([1, 1, 1, 70]) + (7).to_bytes(2, "big") + (9_996).to_bytes(2, "big
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Api]:
     async with api(
-        tmp_path, {1: MANIFEST}, page_dir=tmp_path / "page", page_rpc_url="https://rpc.example:8545/x"
+        tmp_path,
+        {1: MANIFEST},
+        page_dir=tmp_path / "page",
+        page_rpc_url="https://rpc.example:8545/x",
+        page_gateways=("https://ipfs.example",),
     ) as it:
         await it.client._transport.app.state.desk.registry.models()  # type: ignore[attr-defined]
         version = [0]
@@ -460,6 +464,7 @@ async def test_given_a_deployment_when_its_facts_are_asked_for_then_as_documente
     here: Api,
 ) -> None:
     told = (await here.client.get("/v1")).json()
+    assert told["gateways"] == ["https://ipfs.example"]
     schemas.Config.model_validate(told)
     assert told["rpc_url"] == "https://rpc.example:8545/x"
     assert "127.0.0.1:8545" not in json.dumps(told)
@@ -489,7 +494,7 @@ async def test_given_a_built_page_when_asked_for_then_a_strict_policy_and_cachin
     assert index.headers["Content-Type"] == "text/html; charset=utf-8"
     assert index.headers["Cache-Control"] == "no-cache"
     policy = index.headers["Content-Security-Policy"]
-    assert "connect-src 'self' https://rpc.example:8545 wss://rpc.example:8545;" in policy
+    assert "connect-src 'self' https://rpc.example:8545 wss://rpc.example:8545 https://ipfs.example;" in policy
     for part in ("default-src 'self'", "script-src 'self'", "frame-ancestors 'none'", "object-src 'none'"):
         assert part in policy
     assert "unsafe" not in policy

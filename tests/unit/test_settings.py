@@ -51,6 +51,24 @@ def test_given_bad_settings_when_loaded_then_each_is_named_and_no_value_is_repea
     assert "secret" not in str(caught.value)
 
 
+def test_given_gateways_for_the_page_when_loaded_then_each_is_an_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIBYL_PAGE_GATEWAYS", "https://ipfs.example, http://127.0.0.1:8081/")
+    assert load_settings(tmp_path).page_gateways == ("https://ipfs.example", "http://127.0.0.1:8081")
+
+
+@pytest.mark.parametrize(
+    "named", ["*", "https://ipfs.example; script-src *", "https://ipfs.example/ipfs", "ipfs.example"]
+)
+def test_given_no_origin_as_a_gateway_when_loaded_then_the_setting_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("SIBYL_PAGE_GATEWAYS", named)
+    with pytest.raises(ConfigurationError, match="SIBYL_PAGE_GATEWAYS"):
+        load_settings(tmp_path)
+
+
 def test_given_a_broken_deployment_file_when_loaded_then_the_remedy_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "deployment.json").write_text("{")
     with pytest.raises(ConfigurationError) as caught:

@@ -25,6 +25,11 @@ export function foreignApi(place: Location = location, page: Document = document
   return origin === place.origin ? null : host;
 }
 
+/** The API serves this page itself, so its policy decides whom the page may ask: nobody else can be named here. */
+export function isServedByApi(base: string, place: Location = location): boolean {
+  return new URL(base).origin === place.origin;
+}
+
 /** RPC endpoint to read through: the one that "?rpc=" names, before the one that the API gives. No wallet gets it. */
 export function rpcUrl(config: Config): string | null {
   const asked = new URLSearchParams(location.search).get("rpc");
@@ -82,13 +87,41 @@ export function useLoadConfig(): { configured: Configured | null; loading: boole
   };
 }
 
-function isConfig(value: unknown): value is Config {
-  const config = value as Partial<Config> | null;
-  return (
-    typeof config === "object" &&
-    typeof config?.chain_id === "number" &&
-    typeof config.coordinator === "string" &&
-    /^0x[0-9a-fA-F]{40}$/.test(config.coordinator) &&
-    typeof config.limits === "object"
-  );
+type Check = (value: unknown) => boolean;
+
+const isText: Check = (value) => typeof value === "string";
+const isFlag: Check = (value) => typeof value === "boolean";
+const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const isAddress: Check = (value) => typeof value === "string" && /^0x[0-9a-fA-F]{40}$/.test(value);
+/** An address that a link or a request of this page may have. */
+const isWeb: Check = (value) => typeof value === "string" && /^https?:\/\//i.test(value) && URL.canParse(value);
+const orNull = (check: Check): Check => (value) => value === null || check(value);
+const isListOf = (check: Check): Check => (value) => Array.isArray(value) && value.every(check);
+const isOf = <T>(fields: { [K in keyof Required<T>]: Check }): Check => (value) =>
+  typeof value === "object" &&
+  value !== null &&
+  Object.entries<Check>(fields).every(([name, check]) => check((value as Record<string, unknown>)[name]));
+
+const looksRight = isOf<Config>({
+  name: isText,
+  version: isText,
+  chain_id: (value) => isCount(value) && value !== 0,
+  chain_name: isText,
+  currency: isOf<Config["currency"]>({ symbol: isText, decimals: (value) => isCount(value) && Number(value) <= 77 }),
+  coordinator: isAddress,
+  start_block: isCount,
+  default_model: orNull(isCount),
+  rpc_url: orNull(isWeb),
+  explorer_url: orNull(isWeb),
+  cancel_window: isCount,
+  confirmations: isCount,
+  backend: isText,
+  gateway: isOf<Config["gateway"]>({ open: isFlag, address: orNull(isAddress) }),
+  gateways: (value) => value === undefined || isListOf(isWeb)(value),
+  limits: isOf<Config["limits"]>({ image_bytes: isCount, image_pixels: isCount, formats: isListOf(isText) }),
+});
+
+/** Whether the page can live on this: what an API, or an older page in this browser, left may be anything. */
+export function isConfig(value: unknown): value is Config {
+  return looksRight(value);
 }

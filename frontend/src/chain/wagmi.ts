@@ -1,9 +1,10 @@
 import { type Chain, custom, http, type Transport } from "viem";
-import { type Config as WagmiConfig, type CreateConnectorFn, createConfig, createStorage } from "wagmi";
+import { type Config as WagmiConfig, type Connector, type CreateConnectorFn, createConfig, createStorage } from "wagmi";
 import { getConnection } from "wagmi/actions";
 
 import { rpcUrl } from "../api/config";
 import type { Config } from "../api/types";
+import type { Reader } from "./logs";
 
 const RPC_MS = 15_000;
 
@@ -47,14 +48,16 @@ export function transportOf(config: Config, wagmi: () => WagmiConfig): Transport
         if (chainId !== config.chain_id) {
           throw new NoRpc(`No RPC endpoint is known and the wallet is on chain ${chainId}, not on ${config.chain_id}`);
         }
-        const provider = (await connector.getProvider({ chainId: config.chain_id })) as {
-          request: (args: unknown) => Promise<unknown>;
-        };
-        return provider.request(args);
+        return (await walletReader(connector, config)).request(args);
       },
     },
     { retryCount: 0 },
   );
+}
+
+/** The wallet's own way to the chain, whatever endpoint it has for that. */
+export async function walletReader(connector: Connector, config: Config): Promise<Reader> {
+  return (await connector.getProvider({ chainId: config.chain_id })) as Reader;
 }
 
 /** What makes two configurations name the same chain, contract and way to them. */

@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 
 import { useConfig } from "../../api/config";
+import type { Config } from "../../api/types";
 import { parseCid } from "../../content/cid";
 import { fetchVerified } from "../../content/verify";
 import { Icon } from "../../parts";
@@ -20,7 +21,6 @@ export function Thumbnail({ cid }: { cid: string }) {
   const { api, config } = useConfig();
   const place = useRef<HTMLSpanElement>(null);
   const [url, setUrl] = useState<string | null>(null);
-  const limit = config.limits.image_bytes;
   const { base } = api;
 
   useEffect(() => {
@@ -32,7 +32,7 @@ export function Thumbnail({ cid }: { cid: string }) {
       (entries) => {
         if (!entries.some((entry) => entry.isIntersecting)) return;
         observer.disconnect();
-        void small(cid, base, limit).then((blob) => {
+        void small(cid, base, config).then((blob) => {
           if (left || !blob) return;
           address = URL.createObjectURL(blob);
           setUrl(address);
@@ -46,7 +46,7 @@ export function Thumbnail({ cid }: { cid: string }) {
       observer.disconnect();
       if (address) URL.revokeObjectURL(address);
     };
-  }, [cid, base, limit]);
+  }, [cid, base, config]);
 
   return (
     <span className="thumbnail" ref={place}>
@@ -55,10 +55,10 @@ export function Thumbnail({ cid }: { cid: string }) {
   );
 }
 
-function small(cid: string, base: string, limit: number): Promise<Blob | null> {
+function small(cid: string, base: string, config: Config): Promise<Blob | null> {
   let picture = made.get(cid);
   if (!picture) {
-    picture = turn(() => shrink(cid, base, limit));
+    picture = turn(() => shrink(cid, base, config));
     made.set(cid, picture);
     if (made.size > KEPT) made.delete(made.keys().next().value ?? "");
     void picture.then((blob) => {
@@ -69,9 +69,9 @@ function small(cid: string, base: string, limit: number): Promise<Blob | null> {
   return picture;
 }
 
-async function shrink(cid: string, base: string, limit: number): Promise<Blob | null> {
+async function shrink(cid: string, base: string, config: Config): Promise<Blob | null> {
   try {
-    const bytes = await fetchVerified(parseCid(cid), sourcesOf(base), limit);
+    const bytes = await fetchVerified(parseCid(cid), sourcesOf(base, config), config.limits.image_bytes);
     // Of unknown type on purpose: the browser decodes pixels or nothing, and runs no SVG.
     const bitmap = await createImageBitmap(new Blob([bytes]), {
       resizeHeight: 2 * SIDE,

@@ -1,5 +1,5 @@
 /** Whether a result can be believed: its bytes against the CID, the CID against the chain, its words against the answer. */
-import type { Hex } from "viem";
+import { bytesToHex, type Hash, type Hex } from "viem";
 
 import type { RequestView } from "../../api/types";
 import { type ChainRequest, verifyResult } from "../../chain/requests";
@@ -43,9 +43,13 @@ export async function claimOf(
   if (chain === null) return { kind: "claim", claim: { ...claim, by: "api" } };
   // Not settled there yet: the endpoint may be a block behind the API's.
   if (chain.status !== "Fulfilled" && chain.status !== "CallbackFailed") return { kind: "claim", claim: { ...claim, by: "api" } };
-  const bytes: Hex = `0x${Array.from(parseCid(claim.resultCid).bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-  const held = await verifyResult(client, place, chain.id, bytes, claim.answer);
+  const held = await isHeld(client, place, chain.id, claim);
   return held ? { kind: "claim", claim: { ...claim, by: "contract" } } : { kind: "refuted" };
+}
+
+/** Whether the contract, as this endpoint has it, holds exactly this result and answer. */
+export function isHeld(client: Reader, place: Place, id: Hash, claim: Pick<Claim, "resultCid" | "answer">): Promise<boolean> {
+  return verifyResult(client, place, id, bytesToHex(parseCid(claim.resultCid).bytes), claim.answer);
 }
 
 /** What became of checking a claim. Only "document" has anything that may be shown of the result. */

@@ -34,7 +34,7 @@ export function Downloads({
   shapes: readonly Shape[] | null;
 }) {
   const words = useWords().request;
-  const { api } = useConfig();
+  const { api, config } = useConfig();
   const [busy, setBusy] = useState<string | null>(null);
   const [failed, setFailed] = useState(false);
   const name = `sibyl-${id.slice(2, 10)}`;
@@ -52,7 +52,7 @@ export function Downloads({
   }
 
   const drawing = (file: Drawing) => async () =>
-    new Blob([await fetchVerified(file.cid, sourcesOf(api.base), file.bytes)], { type: "image/png" });
+    new Blob([await fetchVerified(file.cid, sourcesOf(api.base, config), file.bytes)], { type: "image/png" });
   const button = (what: keyof typeof words.download, make: () => Promise<Blob> | Blob, extension: string) => (
     <Button small icon="download" busy={busy === what} onClick={() => void save(what, make, `${name}-${what}.${extension}`)}>
       {words.download[what]}

@@ -18,6 +18,8 @@ const stub = vi.hoisted(() => ({
   watcher: null as Watcher | null,
   chain: null as ChainRequest | Error | null,
   account: undefined as string | undefined,
+  /** What the connected wallet's own endpoint answers. */
+  wallet: null as ((method: string) => Promise<unknown>) | null,
   run: vi.fn(() => Promise.resolve(null)),
 }));
 
@@ -38,7 +40,17 @@ vi.mock("../../chain/actions", async (original) => ({
 }));
 vi.mock("wagmi", async (original) => ({
   ...(await original<typeof import("wagmi")>()),
-  useConnection: () => ({ address: stub.account }),
+  useConnection: () => ({
+    address: stub.account,
+    ...(stub.wallet && {
+      status: "connected",
+      chainId: 31337,
+      connector: {
+        uid: "wallet",
+        getProvider: () => Promise.resolve({ request: ({ method }: { method: string }) => stub.wallet?.(method) }),
+      },
+    }),
+  }),
 }));
 
 const config: Config = {
@@ -75,6 +87,7 @@ beforeEach(() => {
   });
   stub.chain = null;
   stub.account = undefined;
+  stub.wallet = null;
   stub.run.mockClear();
 });
 
@@ -137,6 +150,65 @@ describe("the request page", () => {
     await answer().findByText("Not verified: this is the API's word only");
     expect(answer().getByText(why)).toBeTruthy();
     expect(screen.queryByText(VERIFIED)).toBeNull();
+  });
+
+  const says = (word: string) => (method: string) => Promise.resolve(method === "eth_chainId" ? "0x7a69" : word);
+  const bit = (one: boolean): string => `0x${(one ? "1" : "0").padStart(64, "0")}`;
+
+  it("given a wallet whose endpoint holds the same result, when it is verified, then both endpoints are named", async () => {
+    stub.chain = chainOf("Fulfilled");
+    stub.wallet = says(bit(true));
+    open();
+    tell(viewOf("fulfilled"));
+    await answer().findByText(VERIFIED);
+    expect(answer().getByText(/Two endpoints agree: rpc.example and the one of your wallet/)).toBeTruthy();
+  });
+
+  it("given a wallet whose endpoint knows no such contract, when an answer is read, then nothing of it is shown", async () => {
+    stub.chain = chainOf("Fulfilled");
+    stub.wallet = says("0x");
+    open();
+    tell(viewOf("fulfilled"));
+    expect((await answer().findByRole("alert")).textContent).toMatch(/two endpoints disagree.*Compare the network/);
+    expect(screen.queryByText(VERIFIED)).toBeNull();
+    expect(document.body.textContent).not.toContain("seven");
+    expect(answer().queryByText("Class 7")).toBeNull();
+    expect(screen.queryByRole("button", { name: "Result JSON" })).toBeNull();
+    // Its reader chooses the right network there.
+    stub.wallet = says(bit(true));
+    await userEvent.click(answer().getByRole("button", { name: "Try again" }));
+    expect(await answer().findByText(VERIFIED)).toBeTruthy();
+  });
+
+  it("given a wallet whose endpoint has no answer yet, when it is asked, then the answer is not called verified", async () => {
+    stub.chain = chainOf("Fulfilled");
+    // False for the result, and for the request a state of zeros, which is "unknown".
+    stub.wallet = says(`0x${"0".repeat(64 * 7)}`);
+    open();
+    tell(viewOf("fulfilled"));
+    await answer().findByText("Not verified yet: your wallet's endpoint does not have this answer");
+    expect(screen.queryByText(VERIFIED)).toBeNull();
+    expect(answer().getAllByText("seven")).toHaveLength(2);
+  });
+
+  it("given a wallet that cannot answer, when it is asked, then the one endpoint is named", async () => {
+    stub.chain = chainOf("Fulfilled");
+    stub.wallet = () => Promise.reject(new Error("Unsupported method"));
+    open();
+    tell(viewOf("fulfilled"));
+    await answer().findByText(VERIFIED);
+    expect(answer().getByText(/The chain was read through rpc.example/)).toBeTruthy();
+  });
+
+  it.each([
+    ["another place than the API", "http://api.example", /name another gateway in this page's address/i],
+    ["the API, whose policy holds", location.origin, /tell the operator/i],
+  ])("given the page from %s, when bytes are wrong, then it suggests what works", async (_, base, remedy) => {
+    blocks.set(golden.documents.classification.cid, bytesOf("{}"));
+    stub.chain = chainOf("Fulfilled");
+    open(new ApiClient(base));
+    tell(viewOf("fulfilled"));
+    expect(await answer().findByText(remedy)).toBeTruthy();
   });
 
   it("given labels that hold markup and marks that turn text around, when they are shown, then they are plain text", async () => {

@@ -1,7 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { rpcUrl, useConfig } from "../../api/config";
+import { isServedByApi, rpcUrl, useConfig } from "../../api/config";
+import type { Hex } from "../../api/types";
 import { Button } from "../../parts/button";
 import { Empty } from "../../parts/empty";
 import { ErrorNote, StaleNote } from "../../parts/error-note";
@@ -156,7 +157,9 @@ function Loading() {
 function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Watching }) {
   const words = useWords().request;
   const { api, config } = useConfig();
-  const { claim, refuted, checked, retry } = useResult(id, watching);
+  const said = useResult(id as Hex, watching);
+  // Of what two endpoints contradict each other about, nothing is shown.
+  const { claim, checked } = said.testimony === "differs" ? { claim: null, checked: null } : said;
   const picture = usePicture(facts.imageCid);
   const model = useQuery({
     queryKey: ["model", api.base, facts.model],
@@ -174,7 +177,8 @@ function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Wa
   const bytes = checked?.kind === "document" ? checked.bytes : null;
   const result = document?.kind === "segmentation" ? document : null;
   const shapes = useShapes(result, hidden);
-  const judgement = answered && (claim || refuted) ? judge(words, claim, refuted, checked, watching.chainState, through) : null;
+  const terms = { chainState: watching.chainState, through, isBound: isServedByApi(api.base) };
+  const judgement = answered && (said.claim || said.refuted) ? judge(words, said, terms) : null;
   // What the chain itself says stays true when nobody delivers the result, or a false one.
   const onChain = claim && claim.by !== "api" && checked && !document ? answerOf(claim) : null;
   const size = result ? { width: result.width, height: result.height } : (watching.view?.image ?? null);
@@ -205,7 +209,7 @@ function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Wa
           verdict={
             judgement && (
               <>
-                <Verdict judgement={judgement} onRetry={checked ? retry : undefined} />
+                <Verdict judgement={judgement} onRetry={said.checked ? said.retry : undefined} />
                 {claim?.apiDiffers && <StaleNote>{words.differs}</StaleNote>}
               </>
             )

@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
+import type { Hash } from "viem";
 
 import { useConfig } from "../../api/config";
 import { publicClient } from "../../chain/client";
@@ -10,6 +11,7 @@ import { fetchVerified, type Source, WrongBytes } from "../../content/verify";
 import { check, type Checked, type Claim, claimOf } from "./check";
 import { sourcesOf } from "./sources";
 import type { Watching } from "./use-request";
+import { useTestimony } from "./witness";
 
 const AGAIN_MS = 10_000;
 
@@ -17,13 +19,14 @@ export interface Result {
   claim: Claim | null;
   refuted: boolean;
   checked: Checked | null;
+  testimony: ReturnType<typeof useTestimony>["testimony"];
   retry: () => void;
 }
 
 /** The result of a request, as far as it has one and as far as it can be believed. */
-export function useResult(id: string, { view, chain, chainState }: Watching): Result {
+export function useResult(id: Hash, { view, chain, chainState }: Watching): Result {
   const { config, api } = useConfig();
-  const sources = useMemo(() => sourcesOf(api.base), [api.base]);
+  const sources = useMemo(() => sourcesOf(api.base, config), [api.base, config]);
   const settled = chain?.settling;
   const claimed = useQuery({
     queryKey: [
@@ -54,11 +57,16 @@ export function useResult(id: string, { view, chain, chainState }: Watching): Re
     staleTime: Infinity,
     refetchInterval: ({ state: { data } }) => (data?.kind === "unavailable" ? AGAIN_MS : false),
   });
+  const { testimony, again } = useTestimony(id, claim);
   return {
     claim,
     refuted: claimed.data?.kind === "refuted",
     checked: checking.data ?? null,
-    retry: () => void checking.refetch(),
+    testimony,
+    retry: () => {
+      void checking.refetch();
+      again();
+    },
   };
 }
 
@@ -71,7 +79,7 @@ export interface Picture {
 /** The picture behind a CID, hashed here. */
 export function usePicture(cid: string | null): Picture {
   const { config, api } = useConfig();
-  const sources = useMemo(() => sourcesOf(api.base), [api.base]);
+  const sources = useMemo(() => sourcesOf(api.base, config), [api.base, config]);
   const query = useQuery({
     queryKey: ["picture", api.base, cid],
     queryFn: async ({ signal }): Promise<Blob> => blobOf(await whole(cid, sources, config.limits.image_bytes, signal)),

@@ -4,8 +4,8 @@ import { Button } from "../../parts/button";
 import { Icon } from "../../parts/icon";
 import { plain } from "../../content/plain";
 import { useWords, type Words } from "../../words";
-import type { Checked, Claim } from "./check";
 import type { Watching } from "./use-request";
+import type { Result } from "./use-result";
 
 export interface Judgement {
   tone: "good" | "busy" | "warning" | "bad";
@@ -18,14 +18,19 @@ export interface Judgement {
 /** What can be said of a result, in words. "Verified" needs the chain's own word and every byte hashed here. */
 export function judge(
   words: Words["request"],
-  claim: Claim | null,
-  refuted: boolean,
-  checked: Checked | null,
-  chainState: Watching["chainState"],
-  through: string,
+  { claim, refuted, checked, testimony }: Omit<Result, "retry">,
+  { chainState, through, isBound }: {
+    chainState: Watching["chainState"];
+    /** Host of the endpoint that the chain is read through. */
+    through: string;
+    /** The API's policy decides whom the page may ask. */
+    isBound: boolean;
+  },
 ): Judgement {
   const { notVerified, why } = words;
   if (refuted) return { tone: "bad", title: notVerified.refuted, text: why.refuted };
+  if (testimony === "differs")
+    return { tone: "bad", title: notVerified.endpoints, text: why.endpoints(through), remedy: why.endpointsHow };
   if (claim === null || checked === null) return { tone: "busy", title: words.checking, text: "" };
   switch (checked.kind) {
     case "wrong-bytes":
@@ -33,7 +38,7 @@ export function judge(
         tone: "bad",
         title: notVerified.wrong,
         text: why.wrong(checked.liars.map((name) => plain(name)).join(", ")),
-        remedy: why.wrongHow,
+        remedy: isBound ? why.wrongBound : why.wrongHow,
       };
     case "disagrees":
       return { tone: "bad", title: notVerified.disagrees, text: why.disagrees };
@@ -44,11 +49,15 @@ export function judge(
     case "document": {
       if (claim.by === "api") {
         const text = chainState === "no-rpc" ? why.noRpc : chainState === "failed" ? why.chainDown : why.lags;
-        return { tone: "warning", title: notVerified.api, text };
+        const remedy = chainState === "no-rpc" && !isBound ? { remedy: why.noRpcHow } : {};
+        return { tone: "warning", title: notVerified.api, text, ...remedy };
       }
+      if (testimony === "asking") return { tone: "busy", title: words.askingWallet, text: "" };
+      if (testimony === "lags") return { tone: "warning", title: notVerified.walletLags, text: why.walletLags(through) };
       const liars = checked.liars.length > 0 ? ` ${words.liars(checked.liars.map((name) => plain(name)).join(", "))}` : "";
       const by = claim.by === "contract" ? ` ${words.verifiedByContract}` : "";
-      return { tone: "good", title: words.verified, text: `${words.verifiedText} ${words.readThrough(through)}${by}${liars}` };
+      const read = testimony === "agrees" ? words.readThroughTwo(through) : words.readThrough(through);
+      return { tone: "good", title: words.verified, text: `${words.verifiedText} ${read}${by}${liars}` };
     }
   }
 }
