@@ -31,7 +31,7 @@ contract NoReturnToken {
     /// @notice Lets another account take tokens.
     /// @param spender Account that may take them.
     /// @param amount How much.
-    function approve(address spender, uint256 amount) external {
+    function approve(address spender, uint256 amount) public virtual {
         allowance[msg.sender][spender] = amount;
     }
 

@@ -16,11 +16,12 @@ import type { Site } from "./harness/site.js";
 import { PROJECT } from "./harness/stack.js";
 
 const PRICE = 250_000n;
-const CONTRACTS = ["contracts/mocks/PlainToken.sol", "contracts/mocks/NoReturnToken.sol"];
+const CONTRACTS = ["PlainToken", "NoReturnToken", "ZeroFirstToken"].map((name) => `contracts/mocks/${name}.sol`);
 const TOKEN = parseAbi([
   "constructor(uint8 places)",
   "function mint(address account, uint256 amount)",
   "function balanceOf(address account) view returns (uint256)",
+  "function approve(address spender, uint256 amount)",
 ]);
 const COORDINATOR = parseAbi([
   "function publishModel(bytes manifestCid, uint256 price, address token, address payout) payable returns (uint256)",
@@ -70,15 +71,27 @@ async function pricedIn(site: Site, name: string, holder: Address): Promise<{ to
   return { token, model: await chain.readContract({ ...contract, functionName: "modelCount" }) };
 }
 
+/** What the account allowed the coordinator at some other time. */
+async function allowed({ chain, facts }: Site, token: Address, account: Address, amount: bigint): Promise<void> {
+  await chain.impersonateAccount({ address: account });
+  const call = { address: token, abi: TOKEN, functionName: "approve", args: [facts.coordinator, amount] } as const;
+  const hash = await chain.writeContract({ account, ...call });
+  await chain.waitForTransactionReceipt({ hash, pollingInterval: 50 });
+  await chain.stopImpersonatingAccount({ address: account });
+}
+
 describe("models priced in a token", () => {
-  for (const [name, prompts] of [
-    ["PlainToken", ["connect", "sign", "send"]],
-    ["NoReturnToken", ["connect", "send", "send"]],
+  for (const [name, before, how, prompts] of [
+    ["PlainToken", 0n, "a permit is signed", ["connect", "sign", "send"]],
+    ["NoReturnToken", 0n, "an approval is sent", ["connect", "send", "send"]],
+    ["NoReturnToken", 1n, "a higher approval is sent", ["connect", "send", "send"]],
+    ["ZeroFirstToken", 1n, "the old approval is taken back and a new one sent", ["connect", "send", "send", "send"]],
   ] as const) {
-    const how = name === "PlainToken" ? "a permit is signed" : "an approval is sent";
-    test(`given a ${name}, when its model is asked, then ${how} first and the price is paid`, async ({ site, run }) => {
+    const given = `given a ${name} of which ${before} is allowed already`;
+    test(`${given}, when its model is asked, then ${how} first and the price is paid`, async ({ site, run }) => {
       const wallet = await site.wallet();
       const { token, model } = await pricedIn(site, name, wallet.address);
+      if (before > 0n) await allowed(site, token, wallet.address, before);
       await listed(run.facts, '"token"', `/v1/models/${model}`);
       const page = await site.open("#/", { wallets: [wallet] });
       await choosePicture(page, picture(run.pictures, "digit-3"));
