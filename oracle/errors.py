@@ -212,6 +212,10 @@ class WishTaken(SibylError):
     """Another provider was wished for the same picture by the same requester a short while ago."""
 
 
+class WishNotSigned(SibylError):
+    """Who wishes for a provider is not the requester, or wished it too long ago."""
+
+
 class UploadsFull(Retryable):
     """What was uploaded, and nobody has asked about yet, takes all the room that it may. ``retry_after`` in seconds."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
-from oracle.api.ports import Holder, Paid, WishBox
+from oracle.api.ports import Holder, Paid
 from oracle.chain.account import AccountSender, TooDear
 from oracle.chain.calls import CallReverted, RevertedInBlock
 from oracle.chain.coordinator import CoordinatorReader
@@ -45,6 +46,13 @@ CLOSE_SECONDS = 30.0  # for what is on its way when the gateway closes
 _NOT_SOLD = ("UnknownModel(", "ModelInactive(", "CallbackNotSold(")
 _TELL = "Tell the operator; or pay with a wallet of your own."
 _log = logger("gateway")
+
+
+class WishBox(Protocol):
+    """Where wishes for a provider are left by several who share an account."""
+
+    async def leave(self, requester: str, image_cid: Cid, provider: str) -> None:
+        """The first wish for a picture stands for an hour. Raises WishTaken, Retryable, ConfigurationError."""
 
 
 class Gateway:
@@ -321,4 +329,4 @@ def _still_asking() -> StillAsking:
     )
 
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "WishBox"]

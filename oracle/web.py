@@ -7,6 +7,7 @@ import contextlib
 import errno
 import io
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
@@ -19,7 +20,7 @@ from eth_utils.currency import to_wei
 from oracle.api import routes_uploads
 from oracle.api.app import create_app
 from oracle.api.connections import EACH, bounded
-from oracle.api.ports import Deployment, Holder, Paid, TokenFacts, WishBox, World, Writes
+from oracle.api.ports import Deployment, Holder, Paid, SignedWish, TokenFacts, World, Writes
 from oracle.chain.account import AccountSender
 from oracle.chain.checks import verify_deployment
 from oracle.chain.coordinator import CoordinatorReader
@@ -27,12 +28,13 @@ from oracle.chain.deployment import account_of, coordinator_address, fee_policy
 from oracle.chain.fees import FeePolicy
 from oracle.chain.rpc import Rpc
 from oracle.chain.tokens import read_token
+from oracle.chain.wishes import Wish
 from oracle.content.images import ChildProcessInspector
 from oracle.content.ipfs import IpfsContentStore
 from oracle.content.web import WebFetcher
 from oracle.domain import BlockRef, Cid, ModelManifest, OnChainModel
-from oracle.errors import ConfigurationError, PortTaken, RpcUnavailable, SibylError
-from oracle.gateway import DEADLINE, Gateway
+from oracle.errors import ConfigurationError, PortTaken, RpcUnavailable, SibylError, WishNotSigned
+from oracle.gateway import DEADLINE, Gateway, WishBox
 from oracle.settings import Settings
 from oracle.store import DirectoryWishes, SqliteReads
 from oracle.store.gateway import SqliteGatewayStore
@@ -42,6 +44,8 @@ from oracle.telemetry import logger
 KEEP_ALIVE = 20  # seconds that an idle connection is kept
 TIDY_EVERY = 60.0  # seconds between two looks at what the gateway has open
 GRACE = 3  # seconds that answers under way have at the end
+WISH_AGE = 600  # seconds from the signature within which a wish can be left
+WISH_AHEAD = 60  # seconds that the clock of whoever signs may be ahead
 _BACKLOG = 512
 
 log = logger("api")
@@ -95,7 +99,9 @@ async def _writes(settings: Settings, chain: _Chain, stack: AsyncExitStack) -> W
         stack.push_async_callback(payer.close)
     book = SqliteUploadBook(settings.uploads_database)
     stack.push_async_callback(book.close)
-    return Writes(pins, book, inspector, WebFetcher(private=settings.url_private), wishes, folder, payer)
+    return Writes(
+        pins, book, inspector, WebFetcher(private=settings.url_private), _Wishes(chain, wishes), folder, payer
+    )
 
 
 @asynccontextmanager
@@ -212,6 +218,14 @@ class _Chain:
         """What an ERC-20 says of itself."""
         return TokenFacts(*await read_token(self._rpc, address))
 
+    async def signed(self, wish: SignedWish) -> bool:
+        """Whether that account signed that wish."""
+        deployment = (await self.deployed())[0]
+        said = Wish(
+            deployment.chain_id, deployment.coordinator, wish.requester, wish.image_cid, wish.provider, wish.signed_at
+        )
+        return await said.signed(self._rpc, wish.signature)
+
     async def account(self, account: LocalAccount, policy: FeePolicy, *, replace_after: float) -> AccountSender:
         """A sender of that account's transactions, which follows each until an answer would come too late."""
         chain_id = (await self.deployed())[0].chain_id
@@ -230,6 +244,26 @@ class _Chain:
             reader = CoordinatorReader(self._rpc, self._address, chain_id)
             self._known = Deployment(chain_id, reader.address, await reader.cancel_window()), reader
         return self._known
+
+
+class _Wishes:
+    """``api.ports.Wishes`` of those who signed them."""
+
+    def __init__(self, chain: _Chain, folder: DirectoryWishes) -> None:
+        self._chain, self._folder = chain, folder
+
+    async def take(self, wish: SignedWish) -> None:
+        """Leave it, if the account itself signed it a short while ago."""
+        if not -WISH_AHEAD <= time.time() - wish.signed_at <= WISH_AGE:
+            raise WishNotSigned(
+                f"a choice of a provider counts for {WISH_AGE // 60} minutes from when it is signed",
+                remedy="Sign it again; check this computer's clock.",
+            )
+        if not await self._chain.signed(wish):
+            raise WishNotSigned(
+                "the signature is not this account's", remedy="Sign with the account that asks, or name no provider."
+            )
+        await self._folder.sign(wish.requester, wish.image_cid, wish.provider, wish.signed_at)
 
 
 class _Payer:

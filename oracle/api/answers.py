@@ -82,6 +82,7 @@ _MEANING = {
     400: "The request is not one",
     401: "An API key is needed",
     402: "The gateway cannot pay now",
+    403: "Somebody else has to say so",
     404: "There is no such thing",
     409: "Not answered yet",
     410: "It ended without an answer",

@@ -159,13 +159,28 @@ class Web(Protocol):
         """
 
 
-class WishBox(Protocol):
-    """Where wishes for a provider are left."""
+@dataclass(frozen=True, slots=True)
+class SignedWish:
+    """That an account wants a picture computed by a provider, or, empty, by any; signed by it at a time (Unix seconds).
 
-    async def leave(self, requester: str, image_cid: Cid, provider: str) -> None:
-        """Before the request is made; the first wish stands for an hour.
+    The signature is over typed data (EIP-712), or what the account's contract takes for one (ERC-1271).
+    """
 
-        Raises WishTaken, Retryable, ConfigurationError, and ValueError for what can be no provider's name.
+    requester: str
+    image_cid: Cid
+    provider: str
+    signed_at: int
+    signature: bytes
+
+
+class Wishes(Protocol):
+    """Where requesters leave their wishes for a provider."""
+
+    async def take(self, wish: SignedWish) -> None:
+        """Before the request is made; the newest wish of an account for a picture stands for an hour.
+
+        Raises WishNotSigned, WishTaken, Retryable, ConfigurationError, RpcUnavailable, and ValueError for what can be
+        no provider's name.
         """
 
 
@@ -233,7 +248,7 @@ class Writes:
     book: UploadBook
     inspector: ImageInspector
     web: Web
-    wishes: WishBox
+    wishes: Wishes
     folder: Path
     payer: Payer | None = None
 

@@ -84,6 +84,7 @@ _KINDS = (
     _Kind(errors.AskedOtherwise, 422, "asked-otherwise", "The idempotency key was used for another request"),
     _Kind(errors.StillAsking, 409, "still-asking", "The same request is still being made", retry_after=2),
     _Kind(errors.WishTaken, 409, "wish-taken", "Another provider was wished for"),
+    _Kind(errors.WishNotSigned, 403, "wish-not-signed", "Only who asks chooses the provider"),
     _Kind(errors.AddressRefused, 422, "address-refused", "Sibyl does not fetch from this address"),
     _Kind(errors.FetcherBusy, 503, "busy", "Too much is being fetched", retry_after=5),
     _Kind(errors.TooMuchUploaded, 429, "day-of-uploads-used-up", "Too much was uploaded"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from eth_utils.address import is_address
+from eth_utils.address import is_address, to_checksum_address
 from fastapi import APIRouter, Depends, Header, Path, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import Response
@@ -16,7 +16,7 @@ from oracle.api.answers import JSON, NO_CACHE, Ready, as_json, problems, ready, 
 from oracle.api.book import SETTLED, identifier, settled, unknown_request
 from oracle.api.desk import OPEN_SECONDS, Desk, Findings
 from oracle.api.limits import Buckets, client_of
-from oracle.api.ports import Holder, Paid, Payer
+from oracle.api.ports import Holder, Paid, Payer, SignedWish
 from oracle.api.problems import Problem
 from oracle.api.registry import KnownModel
 from oracle.api.routes_requests import RequestId
@@ -92,10 +92,13 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
         return payer_of(desk)
 
     @routes.put(
-        "/v1/requests/wish", status_code=204, tags=["requests"], responses=problems(400, 408, 409, 413, 422, 429, 503)
+        "/v1/requests/wish",
+        status_code=204,
+        tags=["requests"],
+        responses=problems(400, 403, 408, 409, 413, 422, 429, 503),
     )
     async def wish(request: Request, body: schemas.Wish) -> Response:
-        """Say which provider shall compute a picture, before the request is made: the first wish has it for an hour."""
+        """Say which provider shall compute a picture, before the request is made: the newest counts for an hour."""
         wished.spend(
             uploads.client(request),
             1,
@@ -106,8 +109,11 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
         )
         if not is_address(body.requester):
             raise Problem(422, "bad-address", "Not an address", "requester is 0x and 40 hex digits")
-        await _check_provider(desk, body.provider)
-        await uploads.writes.wishes.leave(body.requester, _cid(body.image_cid), body.provider)
+        if body.provider:
+            await _check_provider(desk, body.provider)
+        signature = bytes.fromhex(body.signature.removeprefix("0x"))
+        requester, image = to_checksum_address(body.requester), _cid(body.image_cid)
+        await uploads.writes.wishes.take(SignedWish(requester, image, body.provider, body.signed_at, signature))
         return Response(status_code=204)
 
     @routes.post(
@@ -117,7 +123,7 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
         response_model=schemas.Asked,
         responses=problems(400, 401, 402, 404, 408, 409, 413, 422, 429, 502, 503, 504),
     )
-    async def ask(body: schemas.Question, payee: Payee, once: Once = None) -> Response:
+    async def ask(request: Request, body: schemas.Question, payee: Payee, once: Once = None) -> Response:
         """Have the gateway ask a model about a picture that is pinned already. Back when the request is on-chain."""
         model = await choose(desk, str(body.model))
         image = _cid(body.image_cid)
@@ -129,8 +135,9 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
                 await _check_provider(desk, provider)
             await payer().affordable(payee, number)
             # A picture that nobody can read would cost the network's fee, and be refunded at best.
-            data = await desk.open.file(image, limit=settings.image_max_bytes, timeout=OPEN_SECONDS)
-            await uploads.writes.inspector.inspect(data)
+            async with uploads.turn(request):
+                data = await desk.open.file(image, limit=settings.image_max_bytes, timeout=OPEN_SECONDS)
+                await uploads.writes.inspector.inspect(data)
             paid = await payer().ask(payee, number, image, provider=provider, idempotency=once)
         document = {
             "id": _hex(paid.request_id),

@@ -352,11 +352,19 @@ class PinnedWeights(Shape):
 
 
 class Wish(Shape):
-    """Which provider shall compute a picture that an account is about to ask about: node id or name."""
+    """Which provider shall compute a picture that an account is about to ask about: node id or name; empty takes back
+    what was said before.
+
+    The account signs it as typed data (EIP-712): domain `{name: "Sibyl", version: "1", chainId, verifyingContract}`,
+    primary type `Wish(address requester,string image,string provider,uint256 signedAt)`. What a contract takes for a
+    signature of its own (ERC-1271) counts, too.
+    """
 
     requester: Address
     image_cid: str = Field(max_length=200, examples=["bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"])
-    provider: str = Field(min_length=1, max_length=100, examples=["oak-3"])
+    provider: str = Field(max_length=100, examples=["oak-3"])
+    signed_at: int = Field(ge=0, lt=2**53, description="Unix seconds.", examples=[1_764_230_400])
+    signature: str = Field(pattern=r"^0x([0-9a-fA-F]{2}){1,2048}$", examples=["0x" + "5c" * 65])
 
 
 class Question(Shape):

@@ -13,6 +13,7 @@ from oracle.chain.codec import ETHER, InvalidData, artifact, encode_call, terms_
 from oracle.chain.coordinator import CoordinatorLog, CoordinatorReader, read_log
 from oracle.chain.rpc import Rpc
 from oracle.chain.transactions import Mined, Save, Transaction, TransactionSender, name_sent
+from oracle.chain.wishes import Wish
 from oracle.domain import Cid, InferenceRequest
 from oracle.errors import ChainError, RpcUnavailable
 
@@ -93,6 +94,10 @@ class AccountSender(TransactionSender):
     async def deploy_digit_reader(self, coordinator: str, model_id: int) -> Deployment:
         """Deploy the example consumer for a coordinator and a digit model."""
         return await self._deploy("DigitReader", encode(["address", "uint256"], [coordinator, model_id]))
+
+    def sign_wish(self, wish: Wish) -> bytes:
+        """The account's signature of its wish for a provider; nothing is sent."""
+        return wish.sign(self._account)
 
     async def publish_model(
         self, coordinator: str, manifest_cid: Cid, price: int, payout: str | None = None, token: str | None = None

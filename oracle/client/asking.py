@@ -38,7 +38,7 @@ ModelLike = int | str | ListedModel | OnChainModel | None
 class Wishes(Protocol):
     """Takes down which provider shall compute a picture, before it is asked about."""
 
-    async def wish(self, requester: str, image: Cid, provider: str) -> None:
+    async def wish(self, sender: AccountSender, image: Cid, provider: str) -> None:
         """Raises SibylError when the provider is unknown or the wish cannot be taken."""
 
 
@@ -111,7 +111,7 @@ class Asking(Reading):
         if not cids:
             raise SibylError("there is no picture to ask about", remedy="Give at least one.")
         for cid in cids if provider is not None else ():
-            await self._wishes.wish(self.sender.address, cid, str(provider))
+            await self._wishes.wish(self.sender, cid, str(provider))
         return await self.ask(on_chain, cids, deadline=deadline, max_price=max_price, from_balance=from_balance)
 
     async def ask(

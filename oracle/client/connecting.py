@@ -104,7 +104,7 @@ async def connect(settings: Settings | None = None, **options: Unpack[Options]) 
         content: IpfsContentStore | HttpContentStore
         wishes: Wishes
         if api is not None:
-            content, wishes = HttpContentStore(api), ApiWishes(api)
+            content, wishes = HttpContentStore(api), ApiWishes(api, chain_id, address)
         else:
             content = IpfsContentStore(chosen.ipfs_api)
             wishes = NoWishes() if isolated else FolderWishes(chosen)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 
+from oracle.chain.account import AccountSender
+from oracle.chain.wishes import Wish
 from oracle.content.http import ApiRefused, HttpApi
 from oracle.domain import Cid
 from oracle.errors import ConfigurationError, SibylError
@@ -22,7 +25,7 @@ class FolderWishes:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    async def wish(self, requester: str, image: Cid, provider: str) -> None:
+    async def wish(self, sender: AccountSender, image: Cid, provider: str) -> None:
         """Leave it in the oracle's folder. Raises SibylError for a provider that the oracle has never seen."""
         store = open_store(self._settings)
         try:
@@ -30,19 +33,26 @@ class FolderWishes:
         finally:
             await store.close()
         _check(provider, {one.node_id: one.name for one in known})
-        await asyncio.to_thread(DirectoryWishes(self._settings.wishes).wish, requester, image, provider)
+        await asyncio.to_thread(DirectoryWishes(self._settings.wishes).wish, sender.address, image, provider)
 
 
 class ApiWishes:
     """Wishes for the oracle behind an API."""
 
-    def __init__(self, api: HttpApi) -> None:
-        self._api = api
+    def __init__(self, api: HttpApi, chain_id: int, coordinator: str) -> None:
+        self._api, self._chain_id, self._coordinator = api, chain_id, coordinator
 
-    async def wish(self, requester: str, image: Cid, provider: str) -> None:
-        """Leave it with the API. Raises SibylError for a provider that the oracle has never seen."""
+    async def wish(self, sender: AccountSender, image: Cid, provider: str) -> None:
+        """Sign it and leave it with the API. Raises SibylError for a provider that the oracle has never seen."""
         _check(provider, await self._known())
-        body = {"requester": requester, "image_cid": image.text, "provider": provider}
+        wish = Wish(self._chain_id, self._coordinator, sender.address, image, provider, int(time.time()))
+        body = {
+            "requester": wish.requester,
+            "image_cid": image.text,
+            "provider": provider,
+            "signed_at": wish.signed_at,
+            "signature": "0x" + sender.sign_wish(wish).hex(),
+        }
         try:
             await self._api.document("/v1/requests/wish", method="PUT", json_body=body)
         except ApiRefused as error:
@@ -66,9 +76,9 @@ class ApiWishes:
 class NoWishes:
     """For a client that knows no oracle: only the chain, and content."""
 
-    async def wish(self, requester: str, image: Cid, provider: str) -> None:
+    async def wish(self, sender: AccountSender, image: Cid, provider: str) -> None:
         """Raises ConfigurationError."""
-        del requester, image
+        del sender, image
         raise ConfigurationError(
             f"there is no oracle here to tell about {provider!a}",
             remedy="Name the oracle's data_dir on its own machine, or the address of its API (api_url).",

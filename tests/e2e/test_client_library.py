@@ -6,12 +6,17 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 from conftest import Running
 
+from oracle.chain.wishes import Wish
 from oracle.client import connect_sync
+from oracle.content.unixfs import cid_of
+from oracle.devnet.chain import dev_account
 from oracle.devnet.pictures import digits, scene
 from oracle.domain import Cid
 from oracle.errors import SibylError
@@ -76,6 +81,14 @@ def test_given_only_an_api_when_a_provider_is_named_then_it_alone_computes_and_a
         assert outcome.document["provider"]["id"] == providers["boole"]
         assert sibyl.fetch(outcome.drawings["labels"]) == sibyl.files(outcome)["labels"]
         paid = len(sibyl.client.sender.sent)
+        requester, now = sibyl.client.sender.address, int(time.time())
+        picture = cid_of((folder / "seven.png").read_bytes())
+        forged = Wish(31337, facts["coordinator"], requester, picture, "hopper", now).sign(dev_account(9))
+        body = {"requester": requester, "image_cid": picture.text, "provider": "hopper", "signed_at": now}
+        answer = httpx.put(
+            f"{up.facts['api_url']}/v1/requests/wish", json=body | {"signature": "0x" + forged.hex()}, timeout=20
+        )
+        assert (answer.status_code, answer.json()["type"]) == (403, "/problems/wish-not-signed")
         with pytest.raises(SibylError, match="seen no provider 'nobody'"):
             sibyl.request("mnist-cnn", folder / "seven.png", provider="nobody")
         assert len(sibyl.client.sender.sent) == paid

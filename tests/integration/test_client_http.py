@@ -18,6 +18,7 @@ from aiohttp import web
 
 from oracle.chain.account import AccountSender
 from oracle.chain.rpc import Rpc
+from oracle.chain.wishes import Wish
 from oracle.client import connect, connect_sync
 from oracle.client.sync import LoopThread
 from oracle.content.cid import Block, name_block
@@ -338,7 +339,10 @@ async def test_given_an_api_alone_when_connected_then_one_can_ask_and_is_told_wh
             (asked,) = await client.request("mnist-cnn", picture, provider="curie")
             assert (await client.reader.request_of(asked.request_id)).status is OnChainStatus.PENDING
             assert await client.fetch(cid_of(picture)) == picture
-            assert api.wishes == [{"requester": named.address, "image_cid": cid_of(picture).text, "provider": "curie"}]
+            (wish,) = api.wishes
+            said = Wish(31337, named.coordinator, named.address, cid_of(picture), "curie", wish["signed_at"])
+            assert await said.signed(client.rpc, bytes.fromhex(wish["signature"][2:]))
+            assert (wish["requester"], wish["image_cid"]) == (named.address, cid_of(picture).text)
     assert named.coordinator in caplog.text
     assert "coordinator=" in caplog.text
     assert caplog.text.count("rpc_url=") == 1

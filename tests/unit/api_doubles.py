@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from oracle.api.app import create_app
-from oracle.api.ports import Deployment, Holder, Paid, World, Writes
+from oracle.api.ports import Deployment, Holder, Paid, SignedWish, World, Writes
 from oracle.domain import BlockRef, Cid, ImageFacts, OnChainModel
 from oracle.errors import ContentUnavailable, ImageRejected, KeyNeeded
 from oracle.market import Provider
@@ -90,13 +90,13 @@ class ScriptedWeb:
 
 class MemoryWishes:
     def __init__(self) -> None:
-        self.left: list[tuple[str, Cid, str]] = []
+        self.taken: list[SignedWish] = []
         self.problem: Exception | None = None
 
-    async def leave(self, requester: str, image_cid: Cid, provider: str) -> None:
+    async def take(self, wish: SignedWish) -> None:
         if self.problem is not None:
             raise self.problem
-        self.left.append((requester, image_cid, provider))
+        self.taken.append(wish)
 
 
 class ScriptedPayer:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from oracle.api import routes_asking
+from oracle.api.ports import SignedWish
 from oracle.domain import FailureReason, RequestStatus
 from oracle.errors import (
     AskedOtherwise,
@@ -18,6 +19,7 @@ from oracle.errors import (
     ModelNotSold,
     RpcUnavailable,
     StillAsking,
+    WishNotSigned,
     WishTaken,
 )
 from oracle.market import Price, Provider
@@ -308,36 +310,50 @@ async def test_given_a_question_of_many_bytes_when_asked_then_413(here: Api) -> 
 # Wishes --------------------------------------------------------------------------------------------------------------
 
 
+SIGNED = {
+    "requester": REQUESTER,
+    "image_cid": cid_of(PICTURE).text,
+    "provider": "oak-3",
+    "signed_at": 1_700_000_000,
+    "signature": "0x" + "5c" * 65,
+}
+
+
 async def test_given_a_client_that_left_its_share_of_wishes_when_it_leaves_one_more_then_429_says_when(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes_asking, "WISHES", 3)
     async with api(tmp_path, {1: MNIST}) as here:
         here.reads.seen = [provider("oak-3")]
-        wishes = [
-            {"requester": REQUESTER, "image_cid": cid_of(b"%d" % number).text, "provider": "oak-3"}
-            for number in range(4)
-        ]
+        wishes = [SIGNED | {"image_cid": cid_of(b"%d" % number).text} for number in range(4)]
         answers = [await here.client.put("/v1/requests/wish", json=one) for one in wishes]
     assert [one.status_code for one in answers] == [204, 204, 204, 429]
     assert answers[3].json()["type"] == "/problems/too-many-wishes"
     assert 1 <= int(answers[3].headers["Retry-After"]) <= 1_200
-    assert len(here.wishes.left) == 3
+    assert len(here.wishes.taken) == 3
 
 
 async def test_given_a_provider_that_was_seen_when_wished_for_then_204_and_when_another_stands_then_409(
     here: Api,
 ) -> None:
     here.reads.seen = [provider("oak-3")]
-    body = {"requester": REQUESTER, "image_cid": cid_of(PICTURE).text, "provider": "oak-3"}
-    answer = await here.client.put("/v1/requests/wish", json=body)
+    answer = await here.client.put("/v1/requests/wish", json=SIGNED)
     assert (answer.status_code, answer.content) == (204, b"")
-    assert here.wishes.left == [(REQUESTER, cid_of(PICTURE), "oak-3")]
-    here.wishes.problem = WishTaken("another", remedy="Wait.")
-    assert (await here.client.put("/v1/requests/wish", json=body)).status_code == 409
-    for change in ({"provider": "elm"}, {"requester": "0x12"}, {"image_cid": "x"}, {"provider": "a\nb"}):
-        assert (await here.client.put("/v1/requests/wish", json=body | change)).status_code == 422
-    assert len(here.wishes.left) == 1
+    wish = SignedWish(REQUESTER, cid_of(PICTURE), "oak-3", 1_700_000_000, b"\x5c" * 65)
+    assert here.wishes.taken == [wish]
+    taken_back = await here.client.put("/v1/requests/wish", json=SIGNED | {"provider": ""})
+    assert taken_back.status_code == 204
+    assert here.wishes.taken == [wish, replace(wish, provider="")]
+    for problem, status in ((WishTaken("newer", remedy="Sign."), 409), (WishNotSigned("no", remedy="Sign."), 403)):
+        here.wishes.problem = problem
+        assert (await here.client.put("/v1/requests/wish", json=SIGNED)).status_code == status
+    here.wishes.problem = None
+    for change in (
+        {"provider": "elm"}, {"requester": "0x12"}, {"image_cid": "x"}, {"provider": "a\nb"}, {"signature": "0x"},
+        {"signature": "0x5"}, {"signature": "0x" + "5c" * 2049}, {"signed_at": -1}, {"signed_at": "soon"},
+    ):  # fmt: skip
+        assert (await here.client.put("/v1/requests/wish", json=SIGNED | change)).status_code == 422, change
+    assert len(here.wishes.taken) == 2
 
 
 # curl -X POST HOST/readPrediction/REQUEST-ID -------------------------------------------------------------------------

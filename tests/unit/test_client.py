@@ -165,8 +165,8 @@ class Wishes:
         self.sender = sender
         self.taken: list[tuple[str, Cid, str, bool]] = []
 
-    async def wish(self, requester: str, image: Cid, provider: str) -> None:
-        self.taken.append((requester, image, provider, bool(self.sender.asked)))
+    async def wish(self, sender: Sender, image: Cid, provider: str) -> None:
+        self.taken.append((sender.address, image, provider, bool(self.sender.asked)))
 
 
 def asking(*names: str | None, **settings: Any) -> tuple[Client, Sender, Wishes, Content]:

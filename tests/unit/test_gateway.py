@@ -33,7 +33,6 @@ from oracle.errors import (
 from oracle.gateway import GAS, Gateway
 from oracle.settings import Settings
 from oracle.store.gateway import PAUSE, Question, SqliteGatewayStore, mark
-from tests.unit.api_doubles import MemoryWishes
 from tests.unit.doubles import COORDINATOR, cid_of
 
 pytestmark = pytest.mark.unit
@@ -214,6 +213,13 @@ async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteGatewayStor
     await found.close()
 
 
+class NoWishes:
+    """Takes any and keeps none."""
+
+    async def leave(self, requester: str, image_cid: Cid, provider: str) -> None:
+        pass
+
+
 def gateway(
     node: Node,
     store: SqliteGatewayStore,
@@ -226,7 +232,7 @@ def gateway(
         reader=node,  # type: ignore[arg-type]
         sender=Sender(node),  # type: ignore[arg-type]
         store=store,
-        wishes=MemoryWishes(),
+        wishes=NoWishes(),
         open_limit=open_limit,
         total_limit=total,
         patience=patience,
@@ -660,7 +666,7 @@ async def test_given_a_chain_that_does_not_answer_yet_when_the_api_runs_then_wha
     monkeypatch.setattr(Gateway, "tidy", tidy)
     key = SecretStr("0x" + "01" * 32)
     settings = Settings(gateway_key=key, data_dir=tmp_path, coordinator=COORDINATOR, replace_after=90)
-    payer = web._Payer(settings, Chain(), MemoryWishes())  # type: ignore[arg-type]
+    payer = web._Payer(settings, Chain(), NoWishes())  # type: ignore[arg-type]
     async with asyncio.timeout(5):
         await looked.wait()
         await payer.close()

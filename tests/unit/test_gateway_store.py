@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import subprocess
 import sys
@@ -15,8 +14,7 @@ import pytest
 from sqlalchemy import event
 
 from oracle.domain import Cid
-from oracle.errors import AskedOtherwise, DayLimitReached, Retryable, StoreError, WishTaken
-from oracle.store import DirectoryWishes, wishes
+from oracle.errors import AskedOtherwise, DayLimitReached, StoreError
 from oracle.store import gateway as books
 from oracle.store.gateway import (
     DAY,
@@ -29,7 +27,7 @@ from oracle.store.gateway import (
     mark,
 )
 from oracle.store.gateway_tables import STEPS, metadata
-from tests.unit.doubles import REQUESTER, cid_of
+from tests.unit.doubles import cid_of
 from tests.unit.test_store_kit import ManualClock, columns_agree
 
 pytestmark = pytest.mark.unit
@@ -457,38 +455,3 @@ async def test_given_a_closed_store_when_used_then_it_says_so(store: SqliteGatew
     await store.close()
     with pytest.raises(StoreError, match="closed"):
         await store.keys()
-
-
-# Wishes of strangers ---------------------------------------------------------------------------------------------
-
-
-async def test_given_a_wish_when_a_stranger_leaves_another_then_the_first_stands_for_its_hour(tmp_path: Path) -> None:
-    box = DirectoryWishes(tmp_path / "wishes")
-    await box.leave(REQUESTER, PICTURE, "oak")
-    await box.leave(REQUESTER, PICTURE, "oak")
-    with pytest.raises(WishTaken):
-        await box.leave(REQUESTER, PICTURE, "elm")
-    await box.leave(REQUESTER, cid_of(b"another"), "elm")
-    for file in (tmp_path / "wishes").iterdir():
-        os.utime(file, (0, 0))
-    await box.leave(REQUESTER, PICTURE, "elm")
-
-
-async def test_given_more_wishes_than_fit_when_one_more_is_left_then_it_is_refused_and_none_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wishes, "MOST", 3)
-    box = DirectoryWishes(tmp_path / "wishes")
-    for i in range(3):
-        await box.leave(REQUESTER, cid_of(bytes([i])), "oak")
-    for i in range(3, 6):
-        with pytest.raises(Retryable):
-            await box.leave(REQUESTER, cid_of(bytes([i])), "oak")
-    assert len(list((tmp_path / "wishes").iterdir())) == 3
-
-
-async def test_given_a_provider_that_is_no_name_when_wished_for_then_it_is_refused(tmp_path: Path) -> None:
-    box = DirectoryWishes(tmp_path / "wishes")
-    for name in ("", "x" * 101, "a\nb", "\x1b[2J"):
-        with pytest.raises(ValueError, match="provider"):
-            await box.leave(REQUESTER, PICTURE, name)

@@ -108,8 +108,13 @@ export const de: Problems = {
   },
   "wish-taken": {
     title: "Ein anderer Anbieter ist schon gewünscht",
-    text: "Für dieses Bild und dieses Konto gilt der erste Wunsch eine Stunde lang.",
-    remedy: "Nimm „Bester“ oder den Anbieter von vorhin.",
+    text: "Für dieses Bild und dieses Konto wurde später ein anderer Anbieter gewählt.",
+    remedy: "Unterschreibe die Wahl noch einmal, oder nimm „Bester“.",
+  },
+  "wish-not-signed": {
+    title: "Den Anbieter wählt nur, wer fragt",
+    text: "Die Unterschrift ist nicht von diesem Konto, oder sie ist zu alt.",
+    remedy: "Unterschreibe noch einmal; prüfe die Uhr dieses Rechners.",
   },
   "too-many-wishes": {
     title: "Zu oft wurde ein Anbieter gewünscht",
