@@ -3,7 +3,7 @@ import { zeroAddress } from "viem";
 
 import { coordinatorAbi } from "../chain/abi";
 import { publicClient } from "../chain/client";
-import { cidOfHex } from "../content/cid";
+import { cidText } from "../content/cid";
 import { storage } from "../storage";
 import { useConfig } from "./config";
 import type { Config, Model } from "./types";
@@ -66,7 +66,7 @@ async function modelsOnChain(config: Config, known: readonly Model[]): Promise<M
   return Promise.all(
     ids.map(async (id) => {
       const model = await client.readContract({ ...contract, functionName: "modelOf", args: [BigInt(id)] });
-      const manifest = cidOfHex(model.manifestCid)?.text ?? "";
+      const manifest = cidText(model.manifestCid) ?? "";
       const last = known.find((one) => one.id === id && one.manifest_cid === manifest);
       return {
         ...(last ?? nameless(id, config)),
