@@ -43,6 +43,8 @@ export class FakeChain implements Reader {
   stamps = true;
   /** What every account has at the contract, and every model has earned. */
   balances = 0n;
+  /** Manifest CID of every model. */
+  manifest = CID;
   /** What every account has in ether. */
   ether = 10n ** 18n;
   calls: { method: string; from?: number; to?: number }[] = [];
@@ -141,7 +143,7 @@ export class FakeChain implements Reader {
           active: true,
           price: 10n ** 14n,
           publisherShare: 7_000n,
-          manifestCid: CID,
+          manifestCid: this.manifest,
         };
       case "publisherShare":
         return 7_000n;
