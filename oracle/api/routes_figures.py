@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from oracle.api import schemas, shapes
-from oracle.api.answers import answer, problems, ready, unless_known
+from oracle.api.answers import Ready, answer, as_json, problems, ready, unless_known
 from oracle.api.desk import Desk, Lately
 from oracle.errors import ChainError
 from oracle.views import Figures
@@ -26,14 +29,30 @@ Range = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Figures ready to be sent, as JSON and as CSV."""
+
+    stats: Ready
+    table: Ready
+
+
 def router(desk: Desk) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v1", tags=["figures"])
     reads, registry, settings = desk.world.reads, desk.registry, desk.settings
-    lately: Lately[Figures] = Lately(_LATELY)
+    lately: Lately[_Told] = Lately(_LATELY)
 
-    async def figures(seconds: int) -> Figures:
-        return await lately.get(seconds, lambda: reads.figures(time.time() - seconds, SAMPLE))
+    async def told(seconds: int) -> _Told:
+        async def find() -> _Told:
+            found = await reads.figures(time.time() - seconds, SAMPLE)
+            try:
+                names = {known.on_chain.model_id: known.name for known in await registry.models()}
+            except ChainError:
+                names = {}
+            return await asyncio.to_thread(_render, found, names)
+
+        return await lately.get(seconds, find)
 
     @routes.get("/providers", response_model=schemas.Providers, responses=problems(503))
     async def list_providers(request: Request) -> Response:
@@ -53,12 +72,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("/stats", response_model=schemas.Stats, responses=problems(422, 503))
     async def stats(request: Request, range: Range = 86_400) -> Response:  # noqa: A002 - the query's name
         """What was asked and answered lately: counts, times by model, points for a scatter plot."""
-        found = await figures(range)
-        try:
-            names = {known.on_chain.model_id: known.name for known in await registry.models()}
-        except ChainError:
-            names = {}
-        return answer(request, shapes.stats(found, names))
+        return unless_known(request.scope, (await told(range)).stats)
 
     @routes.get(
         "/stats.csv",
@@ -70,15 +84,20 @@ def router(desk: Desk) -> APIRouter:
     )
     async def stats_csv(request: Request, range: Range = 86_400) -> Response:  # noqa: A002
         """The points of the statistics as CSV."""
-        body = table(shapes.points(await figures(range))).encode()
-        whole = ready(
-            body,
-            kind="text/csv; charset=utf-8",
-            Content_Disposition='attachment; filename="sibyl-stats.csv"',
-        )
-        return unless_known(request.scope, whole)
+        return unless_known(request.scope, (await told(range)).table)
 
     return routes
+
+
+def _render(found: Figures, names: Mapping[int, str]) -> _Told:
+    return _Told(
+        ready(as_json(shapes.stats(found, names))),
+        ready(
+            table(shapes.points(found)).encode(),
+            kind="text/csv; charset=utf-8",
+            Content_Disposition='attachment; filename="sibyl-stats.csv"',
+        ),
+    )
 
 
 def table(points: list[dict[str, Any]]) -> str:
