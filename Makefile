@@ -56,8 +56,9 @@ test-unit: $(PYTHON_READY) $(NODE_READY) ## one piece at a time, network blocked
 test-integration: $(PYTHON_READY) $(NODE_READY) $(BROWNIE_READY) ## real parts on loopback: anvil, store, workers
 	@$(BIN)/pytest tests/integration
 
-test-e2e: $(PYTHON_READY) $(NODE_READY) images ## sibyl as a process; images first: their download is no test's own time
+test-e2e: $(PYTHON_READY) $(NODE_READY) images ## sibyl as a process, then the page; images first: their download is no test's own time
 	@$(BIN)/pytest tests/e2e
+	@$(MAKE) --no-print-directory test-page
 
 test-page: $(PYTHON_READY) $(PAGE) ## the page in Chromium against the whole stack, with wallets that truly sign
 	@npx --no-install vitest run --config tests/page/vitest.config.ts
