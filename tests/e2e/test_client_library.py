@@ -83,8 +83,8 @@ def test_given_only_an_api_when_a_provider_is_named_then_it_alone_computes_and_a
         paid = len(sibyl.client.sender.sent)
         requester, now = sibyl.client.sender.address, int(time.time())
         picture = cid_of((folder / "seven.png").read_bytes())
-        forged = Wish(31337, facts["coordinator"], requester, picture, "hopper", now).sign(dev_account(9))
-        body = {"requester": requester, "image_cid": picture.text, "provider": "hopper", "signed_at": now}
+        forged = Wish(31337, facts["coordinator"], requester, picture, "boole", now).sign(dev_account(9))
+        body = {"requester": requester, "image_cid": picture.text, "provider": "boole", "signed_at": now}
         answer = httpx.put(
             f"{up.facts['api_url']}/v1/requests/wish", json=body | {"signature": "0x" + forged.hex()}, timeout=20
         )
