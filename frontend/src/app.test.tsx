@@ -76,7 +76,8 @@ describe("the frame", () => {
     });
     await waitFor(() => expect(document.activeElement?.textContent).toBe("Providers"), { timeout: 5_000 });
     expect(document.activeElement?.tagName).toBe("H1");
-    expect(screen.getAllByRole("status").map((one) => one.textContent)).toContain("Providers");
+    const said = () => screen.getAllByRole("status").map((one) => one.textContent);
+    await waitFor(() => expect(said()).toContain("Providers"));
     expect(document.title).toBe("Providers · Sibyl");
     act(() => {
       location.hash = "#/nowhere";
