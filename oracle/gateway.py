@@ -55,38 +55,13 @@ class WishBox(Protocol):
         """The first wish for a picture stands for an hour. Raises WishTaken, Retryable, ConfigurationError."""
 
 
-class Gateway:
-    """``api.ports.Payer`` with one account. Limits in wei for 24 hours; ``open_limit`` for all without a key together,
-    None when they are not served.
+class Books:
+    """What ``api.ports.Payer`` knows without the chain. ``open_limit`` in wei for 24 hours is for all without a key
+    together, None when they are not served.
     """
 
-    def __init__(
-        self,
-        *,
-        reader: CoordinatorReader,
-        sender: AccountSender,
-        store: SqliteGatewayStore,
-        wishes: WishBox,
-        open_limit: int | None,
-        total_limit: int,
-        deadline: int = DEADLINE,
-        patience: float = PATIENCE,
-    ) -> None:
-        self._reader, self._sender, self._store, self._wishes = reader, sender, store, wishes
-        self._open_limit, self._total_limit = open_limit, total_limit
-        self._deadline, self._patience = deadline, patience
-        self._running: dict[int, asyncio.Task[Paid | None]] = {}
-        self._lock = asyncio.Lock()  # between a look at the balance or the books and what follows from it
-
-    @property
-    def address(self) -> str:
-        """The account that pays."""
-        return self._sender.address
-
-    @property
-    def open(self) -> bool:
-        """Whether it pays for those without a key."""
-        return self._open_limit is not None
+    def __init__(self, store: SqliteGatewayStore, open_limit: int | None = None) -> None:
+        self._store, self._open_limit = store, open_limit
 
     async def holder(self, token: str | None, client: str) -> Holder:
         """Who pays with this key, or without one as this client. Raises KeyNeeded, StoreError."""
@@ -101,6 +76,39 @@ class Gateway:
         if key is None:
             raise KeyNeeded("this API key is not known here, or was revoked", remedy="Ask the operator for another.")
         return Holder(key.name, key.per_day, f"key {key.name}")
+
+    async def paid(self, request_id: bytes) -> Paid | None:
+        """A request that was paid for, or None. Raises StoreError."""
+        spending = await self._store.spending_of(request_id)
+        if spending is None or spending.transaction_hash is None:
+            return None
+        asked = spending.question
+        return Paid(request_id, spending.transaction_hash, asked.amount, asked.model_id, asked.image_cid)
+
+
+class Gateway:
+    """Pays as ``api.ports.Payer`` says, with one account. Limits in wei for 24 hours."""
+
+    def __init__(
+        self,
+        *,
+        reader: CoordinatorReader,
+        sender: AccountSender,
+        store: SqliteGatewayStore,
+        wishes: WishBox,
+        total_limit: int,
+        deadline: int = DEADLINE,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._reader, self._sender, self._store, self._wishes = reader, sender, store, wishes
+        self._total_limit, self._deadline, self._patience = total_limit, deadline, patience
+        self._running: dict[int, asyncio.Task[Paid | None]] = {}
+        self._lock = asyncio.Lock()  # between a look at the balance or the books and what follows from it
+
+    @property
+    def address(self) -> str:
+        """The account that pays."""
+        return self._sender.address
 
     async def affordable(self, holder: Holder, model_id: int) -> int:
         """What the model costs, in wei, if it can be asked now. Raises what ``ask`` raises; nothing is reserved."""
@@ -163,14 +171,6 @@ class Gateway:
                     await self._refund(spending.id, spending.request_id)
             except ChainError as error:
                 _log.info("the refund of spending %d waits: %s", spending.id, error)
-
-    async def paid(self, request_id: bytes) -> Paid | None:
-        """A request that it paid for, or None."""
-        spending = await self._store.spending_of(request_id)
-        if spending is None or spending.transaction_hash is None:
-            return None
-        asked = spending.question
-        return Paid(request_id, spending.transaction_hash, asked.amount, asked.model_id, asked.image_cid)
 
     async def close(self) -> None:
         """Wait for what is on its way, within bounds; what is then not known yet is followed by the next gateway."""
@@ -329,4 +329,4 @@ def _still_asking() -> StillAsking:
     )
 
 
-__all__ = ["Gateway", "WishBox"]
+__all__ = ["Books", "Gateway", "WishBox"]

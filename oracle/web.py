@@ -34,7 +34,7 @@ from oracle.content.ipfs import IpfsContentStore
 from oracle.content.web import WebFetcher
 from oracle.domain import BlockRef, Cid, ModelManifest, OnChainModel
 from oracle.errors import ConfigurationError, PortTaken, RpcUnavailable, SibylError, WishNotSigned
-from oracle.gateway import DEADLINE, Gateway, WishBox
+from oracle.gateway import DEADLINE, Books, Gateway, WishBox
 from oracle.settings import Settings
 from oracle.store import DirectoryWishes, SqliteReads
 from oracle.store.gateway import SqliteGatewayStore
@@ -266,8 +266,8 @@ class _Wishes:
         await self._folder.sign(wish.requester, wish.image_cid, wish.provider, wish.signed_at)
 
 
-class _Payer:
-    """``api.ports.Payer`` that begins with the first who asks: the chain may not answer yet when the API starts.
+class _Payer(Books):
+    """``api.ports.Payer`` whose gateway begins with the first who pays: the chain may not answer yet at the start.
 
     Raises ConfigurationError for a key that cannot be read, StoreError for books that cannot.
     """
@@ -275,24 +275,15 @@ class _Payer:
     def __init__(self, settings: Settings, chain: _Chain, wishes: WishBox) -> None:
         self._settings, self._chain, self._wishes = settings, chain, wishes
         self._account = account_of("gateway", settings)
-        self._store = SqliteGatewayStore(settings.gateway_database)
-        self._lock = asyncio.Lock()
-        self._gateway: Gateway | None = None
+        open_limit = _wei(settings.gateway_open_day) if settings.gateway_open else None
+        super().__init__(SqliteGatewayStore(settings.gateway_database), open_limit)
+        self._gateway: asyncio.Task[Gateway] | None = None
         self._tidying = asyncio.create_task(self._tidy(), name="gateway")
 
     @property
     def address(self) -> str:
         """The account that pays."""
         return str(self._account.address)
-
-    @property
-    def open(self) -> bool:
-        """Whether it pays for those without a key."""
-        return self._settings.gateway_open
-
-    async def holder(self, token: str | None, client: str) -> Holder:
-        """Who pays with this key, or without one as this client."""
-        return await (await self._ready()).holder(token, client)
 
     async def affordable(self, holder: Holder, model_id: int) -> int:
         """What the model costs, in wei, if it can be asked now."""
@@ -309,16 +300,15 @@ class _Payer:
         """The request that this idempotency key gave already, or None."""
         return await (await self._ready()).begun(holder, model_id, image_cid, idempotency)
 
-    async def paid(self, request_id: bytes) -> Paid | None:
-        """A request that it paid for, or None."""
-        return await (await self._ready()).paid(request_id)
-
     async def close(self) -> None:
         """Wait for what is on its way, and close the books."""
         self._tidying.cancel()
         await asyncio.gather(self._tidying, return_exceptions=True)
         if self._gateway is not None:
-            await self._gateway.close()
+            if self._begun():
+                await self._gateway.result().close()
+            self._gateway.cancel()
+            await asyncio.gather(self._gateway, return_exceptions=True)
         await self._store.close()
 
     async def _tidy(self) -> None:
@@ -332,28 +322,30 @@ class _Payer:
             await asyncio.sleep(TIDY_EVERY)
 
     async def _ready(self) -> Gateway:
-        async with self._lock:
-            if self._gateway is None:
-                settings = self._settings
-                known, reader = await self._chain.deployed()
-                genesis = await reader.block(0)
-                if genesis is None:
-                    raise RpcUnavailable(
-                        "the endpoint has no block 0", remedy="Use a node that keeps the chain's headers."
-                    )
-                await self._store.bind(known.chain_id, reader.address, genesis.hash)
-                sender = await self._chain.account(
-                    self._account, fee_policy(settings), replace_after=settings.replace_after
-                )
-                self._gateway = Gateway(
-                    reader=reader,
-                    sender=sender,
-                    store=self._store,
-                    wishes=self._wishes,
-                    open_limit=_wei(settings.gateway_open_day) if settings.gateway_open else None,
-                    total_limit=_wei(settings.gateway_total_day),
-                )
-            return self._gateway
+        """One try serves all who wait for it; what failed is tried again by whoever comes next."""
+        if self._gateway is None or (self._gateway.done() and not self._begun()):
+            self._gateway = asyncio.create_task(self._begin(), name="gateway begins")
+        return await asyncio.shield(self._gateway)
+
+    def _begun(self) -> bool:
+        task = self._gateway
+        return task is not None and task.done() and not task.cancelled() and task.exception() is None
+
+    async def _begin(self) -> Gateway:
+        settings = self._settings
+        known, reader = await self._chain.deployed()
+        genesis = await reader.block(0)
+        if genesis is None:
+            raise RpcUnavailable("the endpoint has no block 0", remedy="Use a node that keeps the chain's headers.")
+        await self._store.bind(known.chain_id, reader.address, genesis.hash)
+        sender = await self._chain.account(self._account, fee_policy(settings), replace_after=settings.replace_after)
+        return Gateway(
+            reader=reader,
+            sender=sender,
+            store=self._store,
+            wishes=self._wishes,
+            total_limit=_wei(settings.gateway_total_day),
+        )
 
 
 def _wei(ether: Decimal) -> int:

@@ -214,12 +214,8 @@ class Payer(Protocol):
     def address(self) -> str:
         """The account that pays."""
 
-    @property
-    def open(self) -> bool:
-        """Whether it pays for those without a key."""
-
     async def holder(self, token: str | None, client: str) -> Holder:
-        """Who pays with this key, or without one as this client. Raises KeyNeeded."""
+        """Who pays with this key, or without one as this client; never waits for the chain. Raises KeyNeeded."""
 
     async def affordable(self, holder: Holder, model_id: int) -> int:
         """What the model costs, in wei, if it can be asked now. Raises what ``ask`` raises; nothing is reserved."""
@@ -236,7 +232,7 @@ class Payer(Protocol):
         """The request that this idempotency key gave already, or None. Raises what ``ask`` raises."""
 
     async def paid(self, request_id: bytes) -> Paid | None:
-        """A request that it paid for, or None."""
+        """A request that it paid for, or None; never waits for the chain."""
 
 
 @dataclass(frozen=True, slots=True)

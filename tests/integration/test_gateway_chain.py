@@ -65,7 +65,6 @@ class World:
             sender=AccountSender(self.rpc, account, self.anvil.chain_id, replace_after=replace_after),
             store=store,
             wishes=DirectoryWishes(self.file.parent / "wishes"),
-            open_limit=None,
             total_limit=10**18,
             patience=patience,
         )

@@ -30,7 +30,7 @@ from oracle.errors import (
     StoreError,
     TransactionRefused,
 )
-from oracle.gateway import GAS, Gateway
+from oracle.gateway import GAS, Books, Gateway
 from oracle.settings import Settings
 from oracle.store.gateway import PAUSE, Question, SqliteGatewayStore, mark
 from tests.unit.doubles import COORDINATOR, cid_of
@@ -224,7 +224,6 @@ def gateway(
     node: Node,
     store: SqliteGatewayStore,
     *,
-    open_limit: int | None = None,
     total: int = 10**30,
     patience: float = 5.0,
 ) -> Gateway:
@@ -233,7 +232,6 @@ def gateway(
         sender=Sender(node),  # type: ignore[arg-type]
         store=store,
         wishes=NoWishes(),
-        open_limit=open_limit,
         total_limit=total,
         patience=patience,
     )
@@ -265,8 +263,8 @@ async def test_given_a_key_when_it_asks_then_the_request_is_on_chain_and_price_a
     assert paid.transaction_hash == mined.transaction_hash
     assert mined.deadline >= node.now + rooms.DEADLINE
     assert await spent(store) == COST
-    assert await here.paid(paid.request_id) == paid
-    assert await here.paid(bytes(32)) is None
+    assert await Books(store).paid(paid.request_id) == paid
+    assert await Books(store).paid(bytes(32)) is None
 
 
 async def test_given_a_cancel_window_when_asked_then_the_deadline_leaves_room_for_it(
@@ -278,19 +276,19 @@ async def test_given_a_cancel_window_when_asked_then_the_deadline_leaves_room_fo
 
 
 async def test_given_no_key_when_the_gateway_is_closed_or_open_then_only_the_open_one_pays(
-    node: Node, store: SqliteGatewayStore
+    store: SqliteGatewayStore,
 ) -> None:
     with pytest.raises(KeyNeeded):
-        await gateway(node, store).holder(None, "192.0.2.1")
-    nobody = await gateway(node, store, open_limit=7).holder(None, "192.0.2.1")
+        await Books(store).holder(None, "192.0.2.1")
+    nobody = await Books(store, 7).holder(None, "192.0.2.1")
     assert (nobody.name, nobody.limit) == ("", 7)
-    assert nobody.scope != (await gateway(node, store, open_limit=7).holder(None, "192.0.2.2")).scope
+    assert nobody.scope != (await Books(store, 7).holder(None, "192.0.2.2")).scope
     token = await store.add_key("bob", 5)
-    bob = await gateway(node, store).holder(token, "192.0.2.1")
+    bob = await Books(store).holder(token, "192.0.2.1")
     assert (bob.name, bob.limit) == ("bob", 5)
     await store.revoke("bob")
     with pytest.raises(KeyNeeded):
-        await gateway(node, store, open_limit=7).holder(token, "192.0.2.1")
+        await Books(store, 7).holder(token, "192.0.2.1")
 
 
 async def test_given_a_limit_when_it_is_reached_then_nothing_more_is_sent(
@@ -563,7 +561,7 @@ async def test_given_what_a_killed_gateway_left_when_the_next_looks_then_it_is_n
     await here.tidy()
     await here.close()
     assert await spent(store) == COST
-    assert await here.paid(node.mined[0].request_id) is not None
+    assert await Books(store).paid(node.mined[0].request_id) is not None
     assert await store.on_their_way() == 0
 
 
@@ -585,7 +583,7 @@ async def test_given_an_unanswered_request_when_its_deadline_has_passed_then_it_
     assert node.refunded == [unanswered.request_id]
     await later(here, clock)
     assert node.refunded == [unanswered.request_id]
-    assert await here.paid(unanswered.request_id) == unanswered
+    assert await Books(store).paid(unanswered.request_id) == unanswered
 
 
 async def test_given_a_payment_that_is_worth_less_than_the_fee_when_unanswered_then_it_waits_for_a_cheaper_time(
@@ -671,3 +669,32 @@ async def test_given_a_chain_that_does_not_answer_yet_when_the_api_runs_then_wha
         await looked.wait()
         await payer.close()
     assert payer._tidying.cancelled()
+
+
+async def test_given_a_chain_that_hangs_when_many_ask_then_one_try_serves_all_and_the_books_answer_without_it(
+    node: Node, tmp_path: Path
+) -> None:
+    tries = 0
+    away = asyncio.Event()
+
+    class Chain:
+        async def deployed(self) -> tuple[Deployment, Node]:
+            nonlocal tries
+            tries += 1
+            await away.wait()
+            raise RpcUnavailable("timed out")
+
+    settings = Settings(gateway_key=SecretStr("0x" + "01" * 32), data_dir=tmp_path, coordinator=COORDINATOR)
+    payer = web._Payer(settings, Chain(), NoWishes())  # type: ignore[arg-type]
+    asking = [asyncio.create_task(payer.affordable(ANN, 1)) for _ in range(50)]
+    async with asyncio.timeout(5):
+        with pytest.raises(KeyNeeded):
+            await payer.holder("sibyl_unknown", "192.0.2.1")
+        assert await payer.paid(bytes(32)) is None
+        away.set()
+        told = await asyncio.gather(*asking, return_exceptions=True)
+        assert ({type(one) for one in told}, tries) == ({RpcUnavailable}, 1)
+        with pytest.raises(RpcUnavailable):
+            await payer.affordable(ANN, 1)
+        assert tries == 2
+        await payer.close()
