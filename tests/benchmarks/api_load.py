@@ -106,7 +106,7 @@ async def closed(host: str, port: int, requests: list[bytes], clients: int, seco
     for line in lines:
         ask(line)
     await asyncio.wait_for(ended, seconds + PATIENCE)
-    return summary(latencies, state["bad"], seconds)
+    return summary(latencies, state["bad"], seconds) | {"asked": state["at"]}
 
 
 async def paced(host: str, port: int, requests: list[bytes], rate: float, seconds: float) -> dict[str, Any]:

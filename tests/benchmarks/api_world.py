@@ -67,7 +67,8 @@ class World:
     requests: tuple[str, ...]
     accounts: tuple[str, ...]
     pinned: tuple[str, ...]
-    answered: str
+    answered: tuple[str, ...]
+    """Those whose results can be read."""
     rpc_url: str
     coordinator: str
 
@@ -119,7 +120,7 @@ async def world(folder: Path, requests: int, block_seconds: float) -> AsyncItera
         accounts = tuple(str(account.address) for account in anvil.accounts[2:6])
         pinned = tuple(cid_of(data).text for data in pictures)
         ids = tuple("0x" + one.hex() for one in made)
-        yield World(folder, ids, accounts, pinned, ids[0], anvil.url, deployed.address)
+        yield World(folder, ids, accounts, pinned, ids[:BATCH], anvil.url, deployed.address)
 
 
 async def follow(path: Path, height: int, seconds: float) -> None:
