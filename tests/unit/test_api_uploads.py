@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from oracle.api import routes_uploads
-from oracle.errors import AddressRefused, ContentTooLarge
+from oracle.errors import AddressRefused, ContentTooLarge, FetcherBusy
 from tests.unit.api_doubles import PICTURE, Api, api
 from tests.unit.doubles import cid_of
 
@@ -94,6 +94,12 @@ async def test_given_an_address_inside_a_network_when_its_picture_is_asked_for_t
     assert (inside.status_code, inside.json()["type"]) == (422, "/problems/address-refused")
     large = await here.client.post("/v1/images", json={"url": "http://large.example/"})
     assert large.status_code == 413
+    # It is fetched for a client, who has one turn at a time.
+    here.web.pages["http://busy.example/"] = FetcherBusy("other addresses are being fetched", remedy="Upload it.")
+    busy = await here.client.post("/v1/images", json={"url": "http://busy.example/"})
+    assert (busy.status_code, busy.json()["type"]) == (503, "/problems/busy")
+    assert busy.json()["detail"] == "other addresses are being fetched"
+    assert set(here.web.clients) == {"192.0.2.7"}
 
 
 async def test_given_a_body_over_the_limit_when_its_length_is_not_told_then_413_and_nothing_pinned(here: Api) -> None:
