@@ -76,6 +76,7 @@ export const en = {
   askedIn: "Asked in",
   settledIn: "Settled in",
   block: (block: number) => `block ${block}`,
+  parts: (amount: string) => `${amount} smallest parts`,
   balance: {
     title: "Your balance at the contract",
     text: "Money that came back without going to your account directly. It is yours; take it whenever you like.",
@@ -163,6 +164,7 @@ export const de: typeof en = {
   askedIn: "Gefragt in",
   settledIn: "Erledigt in",
   block: (block) => `Block ${block}`,
+  parts: (amount) => `${amount} kleinste Teile`,
   balance: {
     title: "Dein Guthaben beim Vertrag",
     text: "Geld, das zurückkam, ohne direkt auf dein Konto zu gehen. Es gehört dir, hol es, wann du willst.",

@@ -22,7 +22,6 @@ import {
   StaleNote,
   Status,
   type Tone,
-  useNow,
 } from "../../parts";
 import { href } from "../../router";
 import { useWallet } from "../../wallet/use-wallet";
@@ -30,7 +29,7 @@ import { useLanguage, useWords } from "../../words";
 import { Balances } from "./balance";
 import { download } from "./csv";
 import { linkOf } from "./links";
-import { ether } from "../../chain/tokens";
+import { ether, type Token } from "../../chain/tokens";
 import { useModels } from "./models";
 import { type Filter, filtered, GROUPS, type Group, type Row, rowsToCsv, sums, toRow } from "./rows";
 import { Thumbnail } from "./thumbnail";
@@ -151,8 +150,7 @@ function Requests({ account, isOwn }: { account: Address; isOwn: boolean }) {
   const { history, reading, error, retry } = useHistory(account);
   const [filter, setFilter] = useState<Filter>(NO_FILTER);
   const [most, setMost] = useState(PAGE);
-  const now = useNow();
-  const minute = Math.floor(now / 10) * 10;
+  const minute = useMinute();
 
   const entries = useMemo(() => history?.entries ?? [], [history]);
   const ids = useMemo(() => [...new Set(entries.map((entry) => entry.model))], [entries]);
@@ -174,7 +172,7 @@ function Requests({ account, isOwn }: { account: Address; isOwn: boolean }) {
     [live.data],
   );
   const tokens = useMemo(() => {
-    const all = [ether(config), ...rows.map((row) => row.model.token)];
+    const all = [ether(config), ...rows.map((row) => row.model.token)].filter((token) => token !== null);
     return [...new Map(all.map((token) => [token.address, token])).values()];
   }, [config, rows]);
 
@@ -276,7 +274,7 @@ function Totals({ rows }: { rows: readonly Row[] }) {
   const all = sums(rows);
   const money = (part: "paid" | "returned") =>
     all.map((sum) => (
-      <Money key={sum.token.address} value={sum[part]} symbol={sum.token.symbol} decimals={sum.token.decimals} />
+      <Sum key={sum.key} value={sum[part]} token={sum.token} />
     ));
   return (
     <Panel label={said.title}>
@@ -403,7 +401,7 @@ function Entry({ row, stage }: { row: Row; stage: RequestStatus | undefined }) {
         )}
       </div>
       <div className="history-cost">
-        <Money value={entry.payment} symbol={model.token.symbol} decimals={model.token.decimals} freeWord />
+        <Sum value={entry.payment} token={model.token} freeWord />
       </div>
       <div className="history-age soft">{entry.at !== null && <Age at={entry.at} />}</div>
       <details className="history-facts">
@@ -447,7 +445,7 @@ function Entry({ row, stage }: { row: Row; stage: RequestStatus | undefined }) {
             <>
               <dt>{said.totals.returned}</dt>
               <dd>
-                <Money value={entry.refunded} symbol={model.token.symbol} decimals={model.token.decimals} />
+                <Sum value={entry.refunded} token={model.token} />
               </dd>
             </>
           )}
@@ -455,6 +453,24 @@ function Entry({ row, stage }: { row: Row; stage: RequestStatus | undefined }) {
       </details>
     </li>
   );
+}
+
+/** The time in Unix seconds, by the minute: every change works all rows out again. */
+function useMinute(): number {
+  return useSyncExternalStore(everyTenSeconds, () => Math.floor(Date.now() / 60_000) * 60);
+}
+
+function everyTenSeconds(tell: () => void): () => void {
+  const timer = setInterval(tell, 10_000);
+  return () => clearInterval(timer);
+}
+
+/** An amount of a currency that may not be known yet. */
+function Sum({ value, token, freeWord = false }: { value: bigint; token: Token | null; freeWord?: boolean }) {
+  const said = useWords().history;
+  const { language } = useLanguage();
+  if (token) return <Money value={value} symbol={token.symbol} decimals={token.decimals} freeWord={freeWord} />;
+  return <span className="money">{said.parts(value.toLocaleString(language))}</span>;
 }
 
 function Loading() {

@@ -4,6 +4,7 @@ import { useCallback, useMemo } from "react";
 import { getAddress } from "viem";
 
 import { useConfig } from "../../api/config";
+import type { Config, Model, ModelDetail } from "../../api/types";
 import { publicClient } from "../../chain/client";
 import { ether, type Token, tokenOfModel } from "../../chain/tokens";
 import { plain } from "../../content/plain";
@@ -12,9 +13,15 @@ export interface ModelFacts {
   id: number;
   /** Empty where only the chain is known. */
   name: string;
-  token: Token;
+  /** What it is priced in; null while nobody has said. */
+  token: Token | null;
   /** Null until the manifest is known. */
   labels: readonly string[] | null;
+}
+
+/** What has come of each; the same array while the same has come. */
+function dataOf<T>(results: readonly { data: T | undefined }[]): (T | undefined)[] {
+  return results.map(({ data }) => data);
 }
 
 const FOREVER = { staleTime: Infinity, gcTime: Infinity } as const;
@@ -37,40 +44,42 @@ export function useModels(ids: readonly number[]): (id: number) => ModelFacts {
       retry: false,
       ...FOREVER,
     })),
+    combine: dataOf<ModelDetail>,
   });
   const known = useMemo(() => new Map((listed.data?.items ?? []).map((model) => [model.id, model])), [listed.data]);
   // Only the chain knows the token of a model that the API does not tell of, and its decimals.
-  const unknown = order.filter((id) => {
-    const model = known.get(id);
-    return model ? model.token !== null && typeof model.token_decimals !== "number" : !listed.isPending;
-  });
+  const unknown = useMemo(
+    () =>
+      order.filter((id) => {
+        const model = known.get(id);
+        return model ? toldToken(model, config) === null : !listed.isPending;
+      }),
+    [order, known, config, listed.isPending],
+  );
   const onChain = useQueries({
     queries: unknown.map((id) => tokenOfModel(client, config, id)),
+    combine: dataOf<Token>,
   });
 
   return useCallback(
     (id: number): ModelFacts => {
       const model = known.get(id);
-      const detail = details[order.indexOf(id)]?.data;
+      const detail = details[order.indexOf(id)];
       const labels = detail?.manifest.labels;
-      const token =
-        onChain[unknown.indexOf(id)]?.data ??
-        (model?.token
-          ? {
-              address: getAddress(model.token),
-              symbol: plain(model.token_symbol, 12),
-              decimals: model.token_decimals ?? 18,
-            }
-          : model || listed.isPending
-            ? ether(config)
-            : { ...ether(config), symbol: "?" });
       return {
         id,
         name: plain(model?.name ?? detail?.name ?? "", 64),
-        token,
+        token: (model && toldToken(model, config)) ?? onChain[unknown.indexOf(id)] ?? null,
         labels: Array.isArray(labels) ? labels.map((label) => plain(String(label), 80)) : null,
       };
     },
-    [known, listed.isPending, details, order, onChain, unknown, config],
+    [known, details, order, onChain, unknown, config],
   );
+}
+
+/** The token as the API tells of it; null where it does not say how many parts one has. */
+function toldToken({ token, token_symbol, token_decimals }: Model, config: Config): Token | null {
+  if (token === null) return ether(config);
+  if (typeof token_decimals !== "number") return null;
+  return { address: getAddress(token), symbol: plain(token_symbol, 12), decimals: token_decimals };
 }

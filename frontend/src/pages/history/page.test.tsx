@@ -73,6 +73,17 @@ describe("given a connected account", () => {
     expect(screen.getAllByText("Model 1").length).toBeGreaterThan(0);
   });
 
+  it("when nobody tells what a model is priced in, then what was paid is not called ether", async () => {
+    const chain = chainOfThree();
+    const answer = chain.request.bind(chain);
+    chain.request = (call) =>
+      call.method === "eth_call" ? Promise.reject(new Error("execution reverted")) : answer(call);
+    await show(<HistoryPage />, { api: {}, chain, account: ME });
+    expect(await rows()).toHaveLength(3);
+    expect(screen.getByText("Paid").nextSibling?.textContent).toBe("300,000,000,000,000 smallest parts");
+    expect(document.body.textContent).not.toContain("ETH");
+  });
+
   it("when the chain does not answer, then it says so and can be tried again", { timeout: 30_000 }, async () => {
     const person = userEvent.setup();
     const chain = chainOfThree();

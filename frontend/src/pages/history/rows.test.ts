@@ -82,10 +82,20 @@ describe("given rows of a history", () => {
   });
 
   it("when they are summed, then each currency stands for itself", () => {
-    expect(sums(rows).map((sum) => [sum.token.symbol, sum.paid, sum.returned])).toEqual([
+    expect(sums(rows).map((sum) => [sum.token?.symbol, sum.paid, sum.returned])).toEqual([
       ["ETH", 300_000_000_000_000_000n, 100_000_000_000_000_000n],
       ["GLM", 2_500_000n, 2_500_000n],
     ]);
+  });
+
+  it("when nobody has told a model's currency, then its amounts are of no other and stay smallest parts", () => {
+    const more = [...rows, row(entry(5, { model: 3, payment: 7n, refunded: 2n }), { ...THINGS, id: 3, token: null })];
+    expect(sums(more).map((sum) => [sum.token?.symbol, sum.paid, sum.returned])).toEqual([
+      ["ETH", 300_000_000_000_000_000n, 100_000_000_000_000_000n],
+      ["GLM", 2_500_000n, 2_500_000n],
+      [undefined, 7n, 2n],
+    ]);
+    expect(rowsToCsv(more).split("\r\n")[5]).toContain(",7,2,smallest parts,");
   });
 
   it("when a deadline has passed unanswered, then a refund is due", () => {

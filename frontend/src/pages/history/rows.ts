@@ -63,21 +63,25 @@ export function filtered(rows: readonly Row[], filter: Filter): Row[] {
 }
 
 export interface Sum {
-  token: Token;
+  key: string;
+  /** Null for a model that nobody has told the currency of. */
+  token: Token | null;
   paid: bigint;
   returned: bigint;
 }
 
-/** What was paid and what came back, for each token; the coin of the chain first. */
+/** What was paid and what came back, for each token; the coin of the chain first, what is not known yet last. */
 export function sums(rows: readonly Row[]): Sum[] {
   const found = new Map<string, Sum>();
   for (const { entry, model } of rows) {
-    const sum = found.get(model.token.address) ?? { token: model.token, paid: 0n, returned: 0n };
+    const { token } = model;
+    const key = token?.address ?? `model ${model.id}`;
+    const sum = found.get(key) ?? { key, token, paid: 0n, returned: 0n };
     sum.paid += entry.payment;
     sum.returned += entry.refunded;
-    found.set(model.token.address, sum);
+    found.set(key, sum);
   }
-  return [...found.values()].sort((a, b) => a.token.address.localeCompare(b.token.address));
+  return [...found.values()].sort((a, b) => a.key.localeCompare(b.key));
 }
 
 const COLUMNS = [
@@ -99,7 +103,7 @@ const COLUMNS = [
   "settled_transaction",
 ];
 
-/** The rows for a spreadsheet; amounts in whole units of their currency, exactly. */
+/** The rows for a spreadsheet; amounts exactly, in whole units where the currency is known and else in smallest parts. */
 export function rowsToCsv(rows: readonly Row[]): string {
   const lines = rows.map(({ entry, model, modelName, answer }) => [
     entry.id,
@@ -113,9 +117,9 @@ export function rowsToCsv(rows: readonly Row[]): string {
     answer,
     entry.resultCid ?? "",
     entry.failure ?? "",
-    formatUnits(entry.payment, model.token.decimals),
-    formatUnits(entry.refunded, model.token.decimals),
-    model.token.symbol,
+    formatUnits(entry.payment, model.token?.decimals ?? 0),
+    formatUnits(entry.refunded, model.token?.decimals ?? 0),
+    model.token?.symbol ?? "smallest parts",
     entry.settledBlock === null ? "" : String(entry.settledBlock),
     entry.settledTransaction ?? "",
   ]);
