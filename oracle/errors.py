@@ -234,6 +234,10 @@ class StoreError(SibylError):
     """Base of what can go wrong with the database."""
 
 
+class StoreBusy(StoreError):
+    """As many wait for the database as may."""
+
+
 class StoreTooNew(StoreError, ConfigurationError):
     """The database was written by a newer Sibyl."""
 

@@ -102,9 +102,12 @@ class Lately(Generic[T]):
 
     async def get(self, key: Hashable, find: Callable[[], Awaitable[T]]) -> T:
         """What ``find`` says, or said lately. What it raises is not remembered."""
+        now = time.monotonic()
+        while self._known and _over(next(iter(self._known.values())), now):
+            self._known.popitem(last=False)
         known = self._known.get(key)
-        if known is None or (known[1].done() and (time.monotonic() > known[0] or _failed(known[1]))):
-            known = (time.monotonic() + self._seconds, asyncio.create_task(_awaited(find)))
+        if known is None or _over(known, now) or (known[1].done() and _failed(known[1])):
+            known = (now + self._seconds, asyncio.create_task(_awaited(find)))
             known[1].add_done_callback(_failed)
             self._known[key] = known
             self._known.move_to_end(key)
@@ -115,6 +118,10 @@ class Lately(Generic[T]):
 
 async def _awaited(find: Callable[[], Awaitable[T]]) -> T:
     return await find()
+
+
+def _over(known: tuple[float, asyncio.Task[T]], now: float) -> bool:
+    return known[1].done() and now > known[0]
 
 
 def _failed(task: asyncio.Task[T]) -> bool:

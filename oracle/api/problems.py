@@ -101,6 +101,7 @@ _KINDS = (
         errors.ContentUnavailable, 504, "content-unavailable", "The content did not come in time",
         "No node delivered the content in time.", "Try again; if it stays so, nobody may hold the content any more.", 5,
     ),
+    _Kind(errors.StoreBusy, 503, "busy", "Too much is being looked up", retry_after=2),
     _Kind(
         errors.StoreError, 503, "database-not-ready", "The oracle's database is not ready",
         "The oracle's database is absent, being made, or cannot be read now.",

@@ -22,6 +22,7 @@ from oracle.views import Figures
 SAMPLE = 5000  # newest answers that figures by model come from
 YEAR = 366 * 86_400
 _LATELY = 3.0  # seconds for which figures are not read again
+_SPANS = 8  # of those that anybody may choose, whose figures are kept
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 Range = Annotated[
@@ -41,7 +42,7 @@ def router(desk: Desk) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v1", tags=["figures"])
     reads, registry, settings = desk.world.reads, desk.registry, desk.settings
-    lately: Lately[_Told] = Lately(_LATELY)
+    lately: Lately[_Told] = Lately(_LATELY, most=_SPANS)
 
     async def told(seconds: int) -> _Told:
         async def find() -> _Told:

@@ -375,7 +375,10 @@ _READING: Step = (
     "CREATE INDEX moves_fulfilled ON moves (at, request_id) WHERE to_status = 'fulfilled'",
 )
 
-MIGRATIONS: Sequence[Step] = (_INITIAL, _CANCELLED, _MARKET, _OUTCOMES, _READING)
+# A page of requests in a status is read in its order, rather than all of them sorted for each page.
+_BY_STATUS: Step = ("CREATE INDEX requests_by_status ON requests (status, block, log_index, request_id)",)
+
+MIGRATIONS: Sequence[Step] = (_INITIAL, _CANCELLED, _MARKET, _OUTCOMES, _READING, _BY_STATUS)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

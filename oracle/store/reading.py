@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Integer, Label, Row, Select, cast, func, select, text, tuple_
 
 from oracle.domain import BlockRef, Cid, RequestStatus
-from oracle.errors import StoreError, StoreMismatch
+from oracle.errors import StoreBusy, StoreError, StoreMismatch
 from oracle.market import Provider
 from oracle.store import queries
 from oracle.store.database import Database
@@ -28,6 +28,9 @@ from oracle.views import Figures, ModelSpeed, Moved, Place, Point, RequestPage, 
 
 T = TypeVar("T")
 
+MOST_QUICK = 1_000  # reads that wait for one request, each of which takes no time
+MOST_PAGES = 64
+MOST_SLOW = 16
 RECENT = 50  # answers from which a model's usual time is told
 HOUR = 3600
 _ON_THEIR_WAY = (
@@ -197,16 +200,23 @@ def _names(connection: Connection, node_ids: Iterable[str]) -> dict[str, str]:
 
 
 class _Lane:
-    """One thread with one connection, opened anew when the file is another one."""
+    """One thread with one connection, opened anew when the file is another one. At most so many wait for it."""
 
-    def __init__(self, path: Path, check: Callable[[Connection], None], name: str) -> None:
-        self._path, self._check = path, check
+    def __init__(self, path: Path, check: Callable[[Connection], None], name: str, most: int) -> None:
+        self._path, self._check, self._most = path, check, most
+        self._waiting = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"sibyl-read-{name}")
         self._database: Database | None = None
         self._file: tuple[int, int] | None = None
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.wrap_future(self._thread.submit(self._read, work))
+        if self._waiting >= self._most:
+            raise StoreBusy("as many wait for the database as may", remedy="Try again in a moment.")
+        self._waiting += 1
+        try:
+            return await asyncio.wrap_future(self._thread.submit(self._read, work))
+        finally:
+            self._waiting -= 1
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         now = identity(self._path)
@@ -237,12 +247,14 @@ class SqliteReads:
 
     Nothing is opened before the first read; a file that is absent, of another schema, or another deployment's raises
     StoreError, and is looked at again at the next read. One request, pages and figures have a thread each, so that
-    what takes long keeps nobody waiting who asks for less.
+    what takes long keeps nobody waiting who asks for less. Beyond the bounds of who waits: StoreBusy.
     """
 
     def __init__(self, path: Path, *, coordinator: str | None = None) -> None:
         self._path, self._coordinator = path, coordinator
-        self._quick, self._pages, self._slow = (_Lane(path, self._belongs, name) for name in ("one", "page", "figures"))
+        self._quick = _Lane(path, self._belongs, "one", MOST_QUICK)
+        self._pages = _Lane(path, self._belongs, "page", MOST_PAGES)
+        self._slow = _Lane(path, self._belongs, "figures", MOST_SLOW)
         self._watch: sqlite3.Connection | None = None
         self._watched: tuple[int, int] | None = None
         self._opened = 0

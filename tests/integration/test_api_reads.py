@@ -20,7 +20,8 @@ from oracle.domain import ImageFacts, RequestStatus
 from oracle.errors import StoreError
 from oracle.market import Price, Provider
 from oracle.settings import Settings
-from oracle.store import SqliteReads, SqliteRequestStore
+from oracle.store import SqliteReads, SqliteRequestStore, reading
+from oracle.views import Figures
 from tests.unit.api_doubles import ScriptedChain
 from tests.unit.doubles import MemoryContent, cid_of
 from tests.unit.test_store_kit import COORDINATOR, RESULT, S, block, bring, receipt, report, rid, see, tx
@@ -215,6 +216,31 @@ async def test_given_figures_that_take_long_when_others_ask_for_less_then_they_d
     finally:
         go.set()
     await figures
+
+
+async def test_given_figures_over_ever_other_spans_when_too_many_wait_then_the_rest_are_told_busy_and_few_are_kept(
+    store: SqliteRequestStore, reads: SqliteReads, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await see(store, [1])
+    go = threading.Event()
+    true = reading.figures
+
+    def slow(*arguments: Any, **named: Any) -> Figures:
+        go.wait(30)
+        return true(*arguments, **named)
+
+    monkeypatch.setattr(reading, "figures", slow)
+    asking = [asyncio.create_task(client.get(f"/v1/stats?range={60 + n}")) for n in range(reading.MOST_SLOW + 5)]
+    try:
+        done, _ = await asyncio.wait(asking, timeout=2)
+    finally:
+        go.set()
+    assert len(done) == 5
+    for one in done:
+        refused = one.result()
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/busy")
+        assert "retry-after" in refused.headers
+    assert [one.status_code for one in await asyncio.gather(*asking)].count(200) == reading.MOST_SLOW
 
 
 async def test_given_a_provider_when_listed_then_price_speed_reputation_and_why(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from oracle.api import desk
-from oracle.api.desk import Results, Shelf
+from oracle.api.desk import Lately, Results, Shelf
 from oracle.domain import Cid
 from tests.unit.doubles import cid_of
 
@@ -62,3 +63,20 @@ async def test_given_a_document_when_many_look_into_it_then_its_masks_are_checke
         found = await results.findings(cid_of(b"a"))
         assert (found.predictions, found.files) == ([{"label": "7", "probability": 0.5}], {})
     assert checked == 1
+
+
+async def test_given_what_was_said_lately_when_its_time_is_over_then_it_is_kept_no_longer() -> None:
+    made = 0
+
+    async def find() -> int:
+        nonlocal made
+        made += 1
+        return made
+
+    lately: Lately[int] = Lately(0.05)
+    for key in ("a", "b", "a"):
+        await lately.get(key, find)
+    assert made == 2
+    await asyncio.sleep(0.1)
+    assert await lately.get("c", find) == 3
+    assert list(lately._known) == ["c"]

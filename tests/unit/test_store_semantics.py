@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ from oracle.domain import BlockRef, FailureReason, ImageFacts, OnChainStatus, Re
 from oracle.errors import IllegalTransition, StoreError, StoreMismatch
 from oracle.ports import Move, RequestStore
 from oracle.store import Binding, SqliteRequestStore
+from oracle.store.reading import page
+from oracle.views import Place
 
 pytestmark = pytest.mark.unit
 
@@ -627,6 +630,8 @@ async def test_no_query_scans_a_table(tmp_path: Path) -> None:
         statements[statement] = parameters[0] if many else parameters  # type: ignore[index]
 
     await _use_everything(store)
+    for after in (None, Place(8, 1, rid(1))):
+        await store._file.read(partial(page, account=None, model=None, status=S.FULFILLED, after=after, limit=20))
     await store.close()
     scans: list[str] = []
     connection = sqlite3.connect(tmp_path / "s.db")
