@@ -1,4 +1,4 @@
-"""Connections that ask for nothing, on real sockets."""
+"""Connections that ask for nothing, or read nothing, on real sockets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from oracle.web import serving
 pytestmark = pytest.mark.integration
 
 SHORT = 0.4  # seconds for a head, here
+LARGE = 32 * 1024 * 1024  # bytes, more than the kernel holds for a reader
 WHOLE = b"GET / HTTP/1.1\r\nHost: api\r\n\r\n"
 BROKEN_OFF = b"GET / HTTP/1.1\r\nHost: api\r\nX-Sl"
 
@@ -34,8 +35,9 @@ async def slow(scope: Scope, receive: Receive, send: Send) -> None:
     """Takes its time for what is asked below /slow."""
     if scope["path"] == "/slow":
         await asyncio.sleep(3 * SHORT)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
-    await send({"type": "http.response.body", "body": b"fine"})
+    body = bytes(LARGE) if scope["path"] == "/large" else b"fine"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
 
 
 class Caller:
@@ -172,6 +174,23 @@ async def test_given_a_proxy_of_ours_when_it_holds_many_connections_then_only_th
             assert (await (await api.one(WHOLE)).answer()).endswith(b"fine")
         refused = await api.one()
         assert (await asyncio.wait_for(refused.reader.read(), 5)).startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"])
+async def test_given_a_large_answer_when_it_is_not_read_then_it_is_dropped_and_one_that_is_read_in_time_comes_whole(
+    last: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "READ_SECONDS", 2 * SHORT)
+    monkeypatch.setattr(connections, "READ_RATE", 10**9)
+    asked = WHOLE.replace(b"/ ", b"/large ").replace(b"Host", last + b"Host")
+    async with served() as api:
+        for pause, whole in ((SHORT / 2, True), (6 * SHORT, False)):
+            caller = await api.one(asked)
+            await asyncio.wait_for(caller.reader.readuntil(b"\r\n\r\n"), 5)
+            await asyncio.sleep(pause)
+            with nullcontext() if whole else pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                async with asyncio.timeout(10):
+                    await caller.reader.readexactly(LARGE)
 
 
 async def test_given_the_api_as_it_is_served_when_a_head_never_ends_then_it_is_left(tmp_path: Path) -> None:
