@@ -205,7 +205,12 @@ class AskedOtherwise(GatewayError):
 
 
 class StillAsking(GatewayError, Retryable):
-    """The same request was begun before, and it is not known yet what became of it; it is not paid twice."""
+    """The same request was begun before, and it is not known yet what became of it; it is not paid twice.
+
+    ``retry_after``: seconds after which it may be sent again; None where that would pay twice.
+    """
+
+    retry_after: int | None = 2
 
 
 class WishTaken(SibylError):

@@ -8,7 +8,9 @@ key comes again or ``tidy`` comes by: one of those transactions is mined, or non
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from dataclasses import replace
 from typing import Protocol
 
 from oracle.api.ports import Holder, Paid
@@ -80,10 +82,7 @@ class Books:
     async def paid(self, request_id: bytes) -> Paid | None:
         """A request that was paid for, or None. Raises StoreError."""
         spending = await self._store.spending_of(request_id)
-        if spending is None or spending.transaction_hash is None:
-            return None
-        asked = spending.question
-        return Paid(request_id, spending.transaction_hash, asked.amount, asked.model_id, asked.image_cid)
+        return None if spending is None else _paid(spending)
 
 
 class Gateway:
@@ -123,7 +122,7 @@ class Gateway:
         async with self._lock:
             known = await self._store.begun(mark(holder.scope, idempotency), model_id, image_cid)
             task = None if known is None else self._task(known, fresh=False)
-        return None if task is None else await self._result(task)
+        return None if known is None or task is None else await self._result(known, task)
 
     async def ask(
         self, holder: Holder, model_id: int, image_cid: Cid, *, provider: str = "", idempotency: str | None = None
@@ -150,9 +149,9 @@ class Gateway:
             limits = {"holder_limit": holder.limit, "total_limit": self._total_limit}
             spending, fresh = await self._store.reserve(question, **limits)
             task = self._task(spending, fresh=fresh)
-        paid = await self._result(task)
+        paid = await self._result(spending, task)
         if paid is None:
-            raise _still_asking()
+            raise await self._still_asking(spending)
         return paid
 
     async def tidy(self) -> None:
@@ -189,11 +188,30 @@ class Gateway:
             running.add_done_callback(lambda done: self._ended(spending.id, done))
         return running
 
-    async def _result(self, task: asyncio.Task[Paid | None]) -> Paid | None:
+    async def _result(self, spending: Spending, task: asyncio.Task[Paid | None]) -> Paid | None:
         await asyncio.wait({task}, timeout=self._patience)
         if not task.done():
-            raise _still_asking()
+            raise await self._still_asking(spending)
         return task.result()
+
+    async def _still_asking(self, spending: Spending) -> StillAsking:
+        what = "the request was begun, and the chain has not said yet what became of it"
+        if spending.question.idempotency is not None:
+            return StillAsking(
+                what, remedy="Send it with the same Idempotency-Key again in a while; it is not paid twice."
+            )
+        sent = None
+        with contextlib.suppress(StoreError):
+            sent = await self._store.newest(spending.id)
+        if sent is not None:
+            what += f": transaction 0x{sent.hex()}, or a dearer one in its place, is on its way"
+        error = StillAsking(
+            what,
+            remedy="Do not send it again: that would be another request, and paid for. Look for the transaction on the "
+            "chain; next time an Idempotency-Key lets you ask again safely.",
+        )
+        error.retry_after = None
+        return error
 
     def _ended(self, spending: int, task: asyncio.Task[Paid | None]) -> None:
         self._running.pop(spending, None)
@@ -246,10 +264,10 @@ class Gateway:
         None when it is certain that nothing was paid, nor will be. Raises StillAsking.
         """
         asked, address, save = spending.question, self._reader.address, self._save(spending.id)
-        if spending.request_id and spending.transaction_hash:
-            return Paid(spending.request_id, spending.transaction_hash, asked.amount, asked.model_id, asked.image_cid)
+        if (known := _paid(spending)) is not None:
+            return known
         if spending.state is not SpendingState.RESERVED:
-            raise _still_asking()
+            raise await self._still_asking(spending)
         raws = () if fresh else await self._store.transactions(spending.id)
         if not fresh and not raws:
             await self._store.release(spending.id)
@@ -277,13 +295,21 @@ class Gateway:
             if refused or not await self._store.transactions(spending.id):
                 await self._store.release(spending.id)
                 raise self._translated(error) from error
-            raise _still_asking() from error
+            raise await self._still_asking(spending) from error
+        # The price may have fallen since it was counted.
+        spending = replace(
+            spending,
+            question=replace(asked, amount=found.payment),
+            request_id=found.request_id,
+            transaction_hash=found.transaction_hash,
+        )
+        due = asked.deadline + MARGIN
         try:
-            await self._store.asked(spending.id, found.request_id, found.transaction_hash, asked.deadline + MARGIN)
+            await self._store.asked(spending.id, found.request_id, found.transaction_hash, due, amount=found.payment)
         except StoreError as error:
             # It was counted before, and the chain knows it: the one who asked shall hear of it all the same.
             _log.error("spending %d could not be closed: %s", spending.id, error)
-        return Paid(found.request_id, found.transaction_hash, asked.amount, asked.model_id, asked.image_cid)
+        return _paid(spending)
 
     async def _refund(self, spending: int, request_id: bytes) -> None:
         """Have the money of a request that was not answered in time come back, where that is worth its fee."""
@@ -322,10 +348,12 @@ class Gateway:
         return error
 
 
-def _still_asking() -> StillAsking:
-    return StillAsking(
-        "the request was begun, and the chain has not said yet what became of it",
-        remedy="Send it with the same Idempotency-Key again in a while; it is not paid twice.",
+def _paid(spending: Spending) -> Paid | None:
+    if spending.request_id is None or spending.transaction_hash is None:
+        return None
+    asked = spending.question
+    return Paid(
+        spending.request_id, spending.transaction_hash, asked.amount, asked.model_id, asked.image_cid, asked.deadline
     )
 
 

@@ -35,15 +35,13 @@ def identifier(text: str) -> bytes:
     raise Problem(422, "bad-id", "Not a request id", "a request id is 0x and 64 hex digits", remedy="Copy it whole.")
 
 
-def unknown_request() -> Problem:
+def unknown_request(
+    detail: str = "the oracle has not seen this request",
+    *,
+    remedy: str = "Check the id; a new request shows up once its block was scanned.",
+) -> Problem:
     """404 for an id that the database does not hold."""
-    return Problem(
-        404,
-        "unknown-request",
-        "No such request",
-        "the oracle has not seen this request",
-        remedy="Check the id; a new request shows up once its block was scanned.",
-    )
+    return Problem(404, "unknown-request", "No such request", detail, remedy=remedy)
 
 
 def settled(view: RequestView) -> bool:

@@ -198,13 +198,14 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """A request that the gateway paid for, in wei, and that is on-chain."""
+    """A request that the gateway paid for, in wei, and that is on-chain; ``deadline`` in Unix seconds."""
 
     request_id: bytes
     transaction_hash: bytes
     payment: int
     model_id: int
     image_cid: Cid
+    deadline: int
 
 
 class Payer(Protocol):

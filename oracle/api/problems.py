@@ -82,7 +82,7 @@ _KINDS = (
     _Kind(errors.DayLimitReached, 429, "day-limit-reached", "The limit of the day is reached"),
     _Kind(errors.ModelNotSold, 422, "model-not-sold", "The gateway cannot ask this model"),
     _Kind(errors.AskedOtherwise, 422, "asked-otherwise", "The idempotency key was used for another request"),
-    _Kind(errors.StillAsking, 409, "still-asking", "The same request is still being made", retry_after=2),
+    _Kind(errors.StillAsking, 409, "still-asking", "The same request is still being made"),
     _Kind(errors.WishTaken, 409, "wish-taken", "Another provider was wished for"),
     _Kind(errors.WishNotSigned, 403, "wish-not-signed", "Only who asks chooses the provider"),
     _Kind(errors.AddressRefused, 422, "address-refused", "Sibyl does not fetch from this address"),
@@ -101,7 +101,10 @@ _KINDS = (
         errors.ContentUnavailable, 504, "content-unavailable", "The content did not come in time",
         "No node delivered the content in time.", "Try again; if it stays so, nobody may hold the content any more.", 5,
     ),
-    _Kind(errors.StoreBusy, 503, "busy", "Too much is being looked up", retry_after=2),
+    _Kind(
+        errors.StoreBusy, 503, "busy", "Too much is being looked up",
+        "As many wait for the oracle's database as may.", "Try again in a moment.", 2,
+    ),
     _Kind(
         errors.StoreError, 503, "database-not-ready", "The oracle's database is not ready",
         "The oracle's database is absent, being made, or cannot be read now.",

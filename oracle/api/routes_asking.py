@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from oracle.views import RequestView
 
 _SHOWN = 8  # models that an error names
 _MOST_NAME = 100
+LOST = 600  # seconds after its deadline in which the oracle may still come upon a request that was paid for
 WISHES = 100
 """Wishes that one client may leave at once, and in an hour: the box holds 10,000 of all."""
 
@@ -184,6 +186,12 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
             paid = await ours.paid(wanted) if ours is not None else None
             if paid is None:
                 raise unknown_request()
+            if time.time() > paid.deadline + LOST:
+                raise unknown_request(
+                    f"transaction {_hex(paid.transaction_hash)} paid for this request, its deadline has passed, and "
+                    "the oracle has not seen it",
+                    remedy="Ask again: nobody may answer this one any more, and the gateway takes its money back.",
+                )
             return _pending(_unseen(desk, paid))
         view = found.view
         document = _summary(desk, view)

@@ -100,7 +100,7 @@ class SqliteGatewayStore:
     def __init__(self, path: Path | str, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._file = ThreadedDatabase(path, thread="sibyl-gateway", steps=STEPS, alone=False)
-        self._run, self.close = self._file.write, self._file.close
+        self._run, self._read, self.close = self._file.write, self._file.read, self._file.close
 
     async def bind(self, chain_id: int, coordinator: str, genesis: bytes) -> None:
         """Have the books speak of this deployment: what was spent at others neither counts nor is found.
@@ -142,7 +142,7 @@ class SqliteGatewayStore:
             rows = connection.execute(select(_keys).order_by(_keys.c.created_at, _keys.c.name))
             return [_key(row, spent.get(row.name, 0)) for row in rows]
 
-        return await self._run(work)
+        return await self._read(work)
 
     async def revoke(self, name: str) -> None:
         """Have a key count no more. Raises StoreError when there is none of that name; twice is no error."""
@@ -166,11 +166,11 @@ class SqliteGatewayStore:
             row = connection.execute(found).one_or_none()
             return None if row is None else _key(row, 0)
 
-        return await self._run(work)
+        return await self._read(work)
 
     async def begun(self, idempotency: bytes, model_id: int, image_cid: Cid) -> Spending | None:
         """What was begun under an idempotency key. Raises AskedOtherwise when it was another question."""
-        return await self._run(lambda connection: _begun(connection, idempotency, model_id, image_cid))
+        return await self._read(lambda connection: _begun(connection, idempotency, model_id, image_cid))
 
     async def reserve(self, question: Question, *, holder_limit: int, total_limit: int) -> tuple[Spending, bool]:
         """Count an amount as spent before it is; the spending, and whether it is new.
@@ -208,11 +208,11 @@ class SqliteGatewayStore:
     async def check(self, holder: str, amount: int, *, holder_limit: int, total_limit: int) -> None:
         """Whether an amount could be reserved now. Raises DayLimitReached."""
         now = self._now()
-        await self._run(lambda connection: _check_limits(connection, holder, amount, holder_limit, total_limit, now))
+        await self._read(lambda connection: _check_limits(connection, holder, amount, holder_limit, total_limit, now))
 
     async def on_their_way(self) -> int:
         """Wei of requests that are counted and may not be on-chain yet."""
-        return await self._run(lambda connection: _sum(connection, "amount", (_HERE, _RESERVED)))
+        return await self._read(lambda connection: _sum(connection, "amount", (_HERE, _RESERVED)))
 
     async def signed(self, spending: int, transaction_hash: bytes, nonce: int, raw: bytes) -> None:
         """Write down a transaction before it goes out. Raises StoreError when the spending has ended."""
@@ -232,11 +232,24 @@ class SqliteGatewayStore:
     async def transactions(self, spending: int) -> Sequence[bytes]:
         """What was signed for a spending that is open, the oldest first, as it goes out."""
         found = select(transactions.c.raw).where(transactions.c.spending == spending).order_by(transactions.c.id)
-        return await self._run(lambda connection: list(connection.execute(found).scalars()))
+        return await self._read(lambda connection: list(connection.execute(found).scalars()))
 
-    async def asked(self, spending: int, request_id: bytes, transaction_hash: bytes, due: float) -> None:
-        """The request of a spending is on-chain; it is looked after again at ``due``, in Unix seconds."""
-        values = {"request_id": request_id, "transaction_hash": transaction_hash, "due": due}
+    async def newest(self, spending: int) -> bytes | None:
+        """Hash of the newest transaction that was signed for a spending that is open."""
+        found = select(transactions.c.hash).where(transactions.c.spending == spending)
+        last = found.order_by(transactions.c.id.desc()).limit(1)
+        return await self._read(lambda connection: connection.execute(last).scalar_one_or_none())
+
+    async def asked(
+        self, spending: int, request_id: bytes, transaction_hash: bytes, due: float, *, amount: int | None = None
+    ) -> None:
+        """The request of a spending is on-chain; it is looked after again at ``due``, in Unix seconds.
+
+        ``amount`` in wei is what was paid, where that is not what was counted.
+        """
+        values: dict[str, Any] = {"request_id": request_id, "transaction_hash": transaction_hash, "due": due}
+        if amount is not None:
+            values["amount"] = amount
         await self._settle(spending, SpendingState.RESERVED, {"state": SpendingState.ASKED} | values)
 
     async def release(self, spending: int) -> None:
@@ -281,7 +294,7 @@ class SqliteGatewayStore:
             ).one_or_none()
             return None if row is None else _spending(row)
 
-        return await self._run(work)
+        return await self._read(work)
 
     async def _settle(self, spending: int, state: SpendingState, values: dict[str, Any]) -> None:
         """Move it on if it is in that state. What was signed for it has then been mined, or never will be."""

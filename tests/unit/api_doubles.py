@@ -130,7 +130,7 @@ class ScriptedPayer:
         self.log("paid")
         self.asked.append((holder, model_id, image_cid, provider, idempotency))
         number = hashlib.sha256(image_cid.value + bytes([len(self.asked)])).digest()
-        self.known[number] = Paid(number, b"\x22" * 32, PRICE, model_id, image_cid)
+        self.known[number] = Paid(number, b"\x22" * 32, PRICE, model_id, image_cid, int(time.time()) + 600)
         if idempotency is not None:
             self.by_key[holder.scope, idempotency] = self.known[number]
         return self.known[number]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -425,6 +426,18 @@ async def test_given_a_request_paid_a_moment_ago_when_the_oracle_has_not_seen_it
     unknown = await here.client.post("/readPrediction/0x" + "00" * 32)
     assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/unknown-request")
     assert (await here.client.post("/readPrediction/0x12")).status_code == 422
+
+
+async def test_given_a_request_that_was_paid_for_when_the_oracle_never_sees_it_then_404_names_its_transaction(
+    here: Api,
+) -> None:
+    asked = (await here.client.post("/requestPrediction/1", **FORM)).json()  # type: ignore[arg-type]
+    number = bytes.fromhex(asked["request_id"][2:])
+    for since, status in ((routes_asking.LOST - 60, 202), (routes_asking.LOST + 60, 404)):
+        here.payer.known[number] = replace(here.payer.known[number], deadline=int(time.time()) - since)
+        answer = await here.client.post(asked["status_url"])
+        assert answer.status_code == status
+    assert "0x" + "22" * 32 in answer.json()["detail"]
 
 
 async def test_given_a_request_that_failed_when_read_then_its_reason(here: Api) -> None:

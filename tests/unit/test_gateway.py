@@ -72,6 +72,7 @@ class Node:
         self.now = 1_000_000
         self.window = 0
         self.gas_price = GAS_PRICE
+        self.paid = PRICE
         self.hold: asyncio.Event | None = None
 
     async def model(self, model_id: int) -> OnChainModel | None:
@@ -182,7 +183,7 @@ class Sender:
             raise fate
 
     def _asked(self, one: Mined) -> Asked:
-        return Asked(one.request_id, one.transaction_hash, 10, PRICE, one.deadline, 90_000)
+        return Asked(one.request_id, one.transaction_hash, 10, self.node.paid, one.deadline, 90_000)
 
 
 class Clock:
@@ -265,6 +266,17 @@ async def test_given_a_key_when_it_asks_then_the_request_is_on_chain_and_price_a
     assert await spent(store) == COST
     assert await Books(store).paid(paid.request_id) == paid
     assert await Books(store).paid(bytes(32)) is None
+
+
+async def test_given_a_price_that_fell_when_asked_then_what_was_paid_is_told_and_counted(
+    node: Node, store: SqliteGatewayStore
+) -> None:
+    node.paid = PRICE - 300
+    here = gateway(node, store)
+    paid = await here.ask(ANN, 1, PICTURE, idempotency="k")
+    assert paid.payment == PRICE - 300
+    assert await spent(store) == COST - 300
+    assert await Books(store).paid(paid.request_id) == await here.begun(ANN, 1, PICTURE, "k") == paid
 
 
 async def test_given_a_cancel_window_when_asked_then_the_deadline_leaves_room_for_it(
@@ -480,11 +492,24 @@ async def test_given_a_transaction_that_takes_long_when_waited_for_then_its_call
     with pytest.raises(StillAsking) as caught:
         async with asyncio.timeout(2):
             await here.ask(ANN, 1, PICTURE, idempotency="k")
-    assert "Idempotency-Key" in caught.value.remedy
+    assert "same Idempotency-Key" in caught.value.remedy
+    assert caught.value.retry_after
     node.hold.set()
     paid = await here.ask(ANN, 1, PICTURE, idempotency="k")
     assert paid.request_id == node.mined[0].request_id
     assert node.followed == []
+
+
+@pytest.mark.parametrize("fate", ["lost", "mined unheard"])
+async def test_given_no_key_when_it_takes_long_then_its_transaction_is_named_and_nobody_is_told_to_send_it_again(
+    node: Node, store: SqliteGatewayStore, fate: str
+) -> None:
+    node.fates = [fate]
+    with pytest.raises(StillAsking) as caught:
+        await gateway(node, store).ask(ANN, 1, PICTURE)
+    assert f"0x{node.signed[0].transaction_hash.hex()}" in str(caught.value)
+    assert caught.value.remedy.startswith("Do not send it again")
+    assert caught.value.retry_after is None
 
 
 async def test_given_the_same_key_twice_at_once_when_asked_then_both_get_the_one_request(

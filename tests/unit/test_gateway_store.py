@@ -455,3 +455,21 @@ async def test_given_a_closed_store_when_used_then_it_says_so(store: SqliteGatew
     await store.close()
     with pytest.raises(StoreError, match="closed"):
         await store.keys()
+
+
+async def test_given_another_process_that_writes_when_the_books_are_read_then_nobody_waits_for_it(
+    store: SqliteGatewayStore, tmp_path: Path
+) -> None:
+    first = await spend(store, question())
+    with sqlite3.connect(tmp_path / "gateway.sqlite3", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(2):
+            assert await store.key("sibyl_unknown") is None
+            assert await store.keys() == []
+            assert await store.begun(b"\1" * 32, 1, first.question.image_cid) is None
+            assert await store.spending_of(bytes(32)) is None
+            assert await store.on_their_way() == first.question.amount
+            assert await store.transactions(first.id) == []
+            await store.check("", 1, holder_limit=10**30, total_limit=10**30)
+        other.execute("ROLLBACK")
+    other.close()
