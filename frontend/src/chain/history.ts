@@ -11,7 +11,7 @@ import type { Address, Hash, Hex } from "viem";
 import { cidText } from "../content/cid";
 import { FAILURE_REASONS, type FailureReason } from "./abi";
 import { browserStore, type HistoryStore, type Kept, readKept, writeKept } from "./history-store";
-import { blockOf, ENDS, LogReader, type Place, type Reader, type ReadOptions, selectors, type Told } from "./logs";
+import { blockOf, ENDS, LogReader, padded, type Place, type Reader, type ReadOptions, selectors, type Told } from "./logs";
 import { statusOf } from "./requests";
 
 /** Where a request stands, by its events. */
@@ -197,7 +197,7 @@ async function settle(logs: LogReader, place: Place, entries: HistoryEntry[], lo
     const open = new Map(entries.slice(at, at + IDS).map((entry) => [entry.id, entry]));
     for await (const { told, to } of logs.upwards(low, head, [ENDED, [...open.keys()]])) {
       for (const log of told) {
-        const entry = open.get(log.args.requestId);
+        const entry = "requestId" in log.args ? open.get(log.args.requestId) : undefined;
         if (entry) apply(entry, log);
       }
       for (const entry of [...open.values()]) if (!isOpen(entry)) open.delete(entry.id);
@@ -262,10 +262,6 @@ async function toEntry(logs: LogReader, log: Told): Promise<HistoryEntry | null>
     at: await logs.timeOf(log),
     ...OPEN,
   };
-}
-
-function padded(account: Address): Hex {
-  return `0x${account.slice(2).toLowerCase().padStart(64, "0")}`;
 }
 
 async function blockHash(logs: LogReader, number: number): Promise<Hash> {

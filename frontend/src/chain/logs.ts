@@ -2,7 +2,7 @@
  * The coordinator's events: read in ranges whose length the endpoint's answers teach, and held to what was asked for.
  */
 import { formatLog, getAbiItem, hexToNumber, numberToHex, parseEventLogs, toEventSelector } from "viem";
-import type { Hash, Hex, Log, ParseEventLogsReturnType, RpcLog } from "viem";
+import type { Address, Hash, Hex, Log, ParseEventLogsReturnType, RpcLog } from "viem";
 
 import { coordinatorAbi } from "./abi";
 
@@ -27,7 +27,9 @@ export const ENDS = [
   "CallbackRetried",
 ] as const;
 export const EVENTS = ["InferenceRequested", ...ENDS] as const;
-export type EventName = (typeof EVENTS)[number];
+/** What else an account does at the coordinator, or gets there. Each has the account as its second indexed field. */
+export const OTHERS = ["Deposited", "Credited", "Withdrawn", "ModelPublished", "EarningsWithdrawn"] as const;
+export type EventName = (typeof EVENTS)[number] | (typeof OTHERS)[number];
 /** An event as it was told. */
 export type Told = ParseEventLogsReturnType<typeof coordinatorAbi, EventName[], true>[number];
 export type Topics = readonly (Hex | readonly Hex[] | null)[];
@@ -35,6 +37,11 @@ export type Topics = readonly (Hex | readonly Hex[] | null)[];
 /** The first topics of these events. */
 export function selectors(names: readonly EventName[]): Hex[] {
   return names.map((name) => toEventSelector(getAbiItem({ abi: coordinatorAbi, name })));
+}
+
+/** An account as a topic. */
+export function padded(account: Address): Hex {
+  return `0x${account.slice(2).toLowerCase().padStart(64, "0")}`;
 }
 
 /** Events of some blocks, in order, each once. */
@@ -141,7 +148,7 @@ export class LogReader implements Reader {
       if (raw.removed || raw.blockNumber === null || !this.isAsked(raw, from, to, topics)) continue;
       logs.set(`${raw.blockNumber}:${raw.logIndex}`, formatLog(raw) as Log<bigint, number, false>);
     }
-    const told = parseEventLogs({ abi: coordinatorAbi, eventName: [...EVENTS], logs: [...logs.values()], strict: true });
+    const told = parseEventLogs({ abi: coordinatorAbi, eventName: [...EVENTS, ...OTHERS], logs: [...logs.values()], strict: true });
     return told.sort((a, b) => Number(a.blockNumber - b.blockNumber) || a.logIndex - b.logIndex);
   }
 

@@ -1,4 +1,4 @@
-import { encodeAbiParameters, encodeEventTopics, encodeFunctionResult, type Hex, numberToHex, pad } from "viem";
+import { encodeAbiParameters, encodeEventTopics, encodeFunctionResult, type Hex, numberToHex, pad, zeroAddress } from "viem";
 import { describe, expect, it } from "vitest";
 
 import { fromHex, golden } from "../content/golden";
@@ -66,7 +66,8 @@ class Chain implements Reader {
     const [from, to] = [Number(fromBlock), Number(toBlock)];
     this.calls.push({ method, from, to });
     if (to - from + 1 > this.most) return Promise.reject(Object.assign(new Error("range too long"), { code: -32005 }));
-    return Promise.resolve(this.events.filter(({ block }) => from <= block && block <= to).map(rawLog));
+    const isIn = ({ blockNumber }: { blockNumber: Hex }) => from <= Number(blockNumber) && Number(blockNumber) <= to;
+    return Promise.resolve(this.events.map(rawLog).filter(isIn));
   }
 }
 
@@ -186,6 +187,26 @@ describe("a request on the chain", () => {
     expect(read.callback).toBe(callback);
     expect(read.settling?.failure ?? null).toBe(failure);
     expect(read.settling === null).toBe(status === "Pending");
+  });
+
+  const back: Event = { block: 12, name: "InferenceRefunded", indexed: { requester: REQUESTER }, types: ["uint256"], values: [2_100n] };
+  const credited: Event = {
+    block: 12,
+    name: "Credited",
+    indexed: { token: zeroAddress, account: REQUESTER },
+    types: ["uint256"],
+    values: [2_100n],
+  };
+  const another: Event = { block: 12, name: "CallbackFailed" };
+
+  it.each<[string, Event[], "account" | "balance" | null]>([
+    ["nothing is credited", [back], "account"],
+    ["it is credited", [back, credited], "balance"],
+    ["somebody else is credited", [back, { ...credited, indexed: { token: zeroAddress, account: place.coordinator } }], "account"],
+    ["the account is credited for this or for another", [back, another, credited], null],
+  ])("given money that went back, when %s, then the way it went is told as far as that shows", async (_, events, paidTo) => {
+    const read = await readRequest(new Chain("Refunded", [asked, ...events]), place, ID);
+    expect(read.settling?.paidTo).toBe(paidTo);
   });
 
   it("given another contract's event of the same form, when a request is read, then it is not taken for ours", async () => {

@@ -9,7 +9,7 @@ import type { Address, Hash, Hex } from "viem";
 
 import { cidText } from "../content/cid";
 import { CHAIN_STATUSES, type ChainStatus, coordinatorAbi, FAILURE_REASONS, type FailureReason } from "./abi";
-import { blockOf, EVENTS, EventsNotFound, LogReader, type Place, type Reader, selectors, type Told } from "./logs";
+import { blockOf, EVENTS, EventsNotFound, LogReader, padded, type Place, type Reader, selectors, type Told } from "./logs";
 
 export interface ChainHead {
   readonly number: number;
@@ -42,7 +42,12 @@ export interface Settling {
   readonly resultCidBytes: Hex | null;
   readonly answer: Hex | null;
   readonly failure: FailureReason | null;
+  /** Where its money went, if it went back and the events tell that apart. */
+  readonly paidTo: PaidTo | null;
 }
+
+/** Money goes back to the account, or to its balance at the contract. */
+export type PaidTo = "account" | "balance";
 
 export type Callback = "none" | "delivered" | "failed" | "retried";
 
@@ -58,6 +63,7 @@ export interface ChainRequest {
 
 const MOST_RANGES = 400;
 const TOPICS = selectors(EVENTS);
+const CREDITED = selectors(["Credited"]);
 
 /** Read a request. Throws what the endpoint's failure throws; events that cannot be found leave `asking` null. */
 export async function readRequest(
@@ -203,7 +209,24 @@ async function settlingOf(logs: LogReader, told: readonly Told[]): Promise<Settl
     resultCidBytes: fulfilled && fulfilled.resultCid,
     answer: fulfilled && fulfilled.answer,
     failure: failed?.eventName === "InferenceFailed" ? (FAILURE_REASONS[failed.args.reason] ?? null) : null,
+    paidTo: fulfilled ? null : await paidToOf(logs, log),
   };
+}
+
+/** What is credited to a balance is told right behind the return that it is; of others in one report it says nothing. */
+async function paidToOf(logs: LogReader, back: Told): Promise<PaidTo | null> {
+  if (back.eventName !== "InferenceRefunded" && back.eventName !== "InferenceCancelled") return null;
+  const block = Number(back.blockNumber);
+  const credits: Told[] = [];
+  try {
+    for await (const { told } of logs.upwards(block, block, [CREDITED, null, padded(back.args.requester)]))
+      credits.push(...told.filter(({ transactionHash }) => transactionHash === back.transactionHash));
+  } catch (error) {
+    if (error instanceof EventsNotFound) return null;
+    throw error;
+  }
+  if (credits.some(({ logIndex }) => logIndex === back.logIndex + 1)) return "balance";
+  return credits.length === 0 ? "account" : null;
 }
 
 function callbackOf(told: readonly Told[], asking: Asking | null, status: ChainStatus): Callback {

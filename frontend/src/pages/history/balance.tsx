@@ -5,8 +5,9 @@ import { useConfig } from "../../api/config";
 import { coordinatorAbi } from "../../chain/abi";
 import { calls, useTransaction } from "../../chain/actions";
 import { publicClient } from "../../chain/client";
-import { Button, Money, Panel } from "../../parts";
+import { Button, Money, Panel, StaleNote } from "../../parts";
 import { TransactionLine } from "../../wallet/transaction-line";
+import { WithWallet } from "../../wallet/with-wallet";
 import { useWords } from "../../words";
 import { amount } from "../../words/format";
 import type { Token } from "../../chain/tokens";
@@ -14,7 +15,8 @@ import type { Token } from "../../chain/tokens";
 /** What the account has at the contract, and a way to take it; nothing where there is nothing. */
 export function Balances({ account, tokens }: { account: Address; tokens: readonly Token[] }) {
   const { config } = useConfig();
-  const said = useWords().history.balance;
+  const { common, history } = useWords();
+  const said = history.balance;
   const client = publicClient(config);
   const { state, running, run } = useTransaction();
   const query = useQuery({
@@ -34,6 +36,19 @@ export function Balances({ account, tokens }: { account: Address; tokens: readon
     refetchInterval: 15_000,
   });
   const held = (query.data ?? []).filter((balance) => balance.value > 0n);
+  if (query.isError && query.data === undefined) {
+    return (
+      <StaleNote
+        action={
+          <Button icon="retry" busy={query.isFetching} onClick={() => void query.refetch()}>
+            {common.tryAgain}
+          </Button>
+        }
+      >
+        {said.error}
+      </StaleNote>
+    );
+  }
   if (held.length === 0 && state.step === "idle") return null;
   return (
     <Panel title={said.title}>
@@ -44,12 +59,14 @@ export function Balances({ account, tokens }: { account: Address; tokens: readon
             <strong>
               <Money value={value} symbol={token.symbol} decimals={token.decimals} />
             </strong>
-            <Button
-              busy={running}
-              onClick={() => void run(calls.withdraw(token.address, account, value)).then(() => query.refetch())}
-            >
-              {said.withdraw(`${amount(value, token.decimals)} ${token.symbol}`)}
-            </Button>
+            <WithWallet>
+              <Button
+                busy={running}
+                onClick={() => void run(calls.withdraw(token.address, account, value)).then(() => query.refetch())}
+              >
+                {said.withdraw(`${amount(value, token.decimals)} ${token.symbol}`)}
+              </Button>
+            </WithWallet>
           </li>
         ))}
       </ul>

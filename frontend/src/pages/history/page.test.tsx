@@ -82,6 +82,8 @@ describe("given a connected account", () => {
     expect(await rows()).toHaveLength(3);
     expect(screen.getByText("Paid").nextSibling?.textContent).toBe("300,000,000,000,000 smallest parts");
     expect(document.body.textContent).not.toContain("ETH");
+    // Nor is a balance that cannot be read passed over.
+    expect(screen.getByText("The balance could not be read.")).toBeTruthy();
   });
 
   it("when the chain does not answer, then it says so and can be tried again", { timeout: 30_000 }, async () => {

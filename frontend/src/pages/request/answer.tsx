@@ -6,6 +6,7 @@ import { Bone, Skeleton } from "../../parts/skeleton";
 import type { Answer } from "../../content/answer";
 import type { ClassificationResult, ResultDocument, SegmentationResult } from "../../content/document";
 import { plain } from "../../content/plain";
+import { href } from "../../router";
 import { useLanguage, useWords } from "../../words";
 import { duration, percent } from "../../words/format";
 import type { Facts } from "./facts";
@@ -55,7 +56,12 @@ export function AnswerPanel({
             {words.ended[facts.status === "failed" ? "rejected" : (facts.status)]}
           </p>
           {reason && <p>{reason}</p>}
-          {ended && <p className="soft">{words.moneyBack}</p>}
+          {ended && (
+            <p className="soft">
+              {words.moneyBack[facts.paidTo ?? "either"]}{" "}
+              {facts.paidTo !== "account" && <a href={href({ page: "history" })}>{words.withdraw}</a>}
+            </p>
+          )}
         </div>
       )}
       {!ended && !["fulfilled", "expired", "failed"].includes(facts.status) && (

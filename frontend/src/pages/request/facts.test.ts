@@ -21,6 +21,20 @@ describe("what is known of a request", () => {
     expect(facts).toMatchObject({ status: "fulfilled", requester: REQUESTER, payment: 2_100n, model: 1 });
   });
 
+  it("given a chain that has decided nothing, when the API says an end without an answer, then the chain's word stands", () => {
+    const lying = viewOf("rejected", "classification", { failure: { reason: "image_unreadable", text: "" } });
+    expect(factsOf(ID, lying, chainOf("Pending"), 3)).toMatchObject({ status: "seen", reason: null, settledAt: null });
+    expect(factsOf(ID, viewOf("fulfilled"), chainOf("Pending"), 3)?.status).toBe("fulfilled");
+    expect(factsOf(ID, viewOf("computing"), chainOf("Pending"), 3)?.status).toBe("computing");
+  });
+
+  it("given a request in tokens, when its money is to go back, then it goes to the balance at the contract", () => {
+    const view = viewOf("expired", "classification", { token: `0x${"aa".repeat(20)}` });
+    expect(factsOf(ID, view, chainOf("Pending"), 3)?.paidTo).toBe("balance");
+    expect(factsOf(ID, viewOf("expired"), chainOf("Pending"), 3)?.paidTo).toBeNull();
+    expect(factsOf(ID, viewOf("refunded"), chainOf("Refunded"), 3)?.paidTo).toBe("account");
+  });
+
   it("given the chain alone, when the deadline has passed by its own time, then the request is expired", () => {
     const late = chainOf("Pending", "classification", { head: { number: 200, timestamp: AT + 601 } });
     expect(factsOf(ID, null, late, 3)?.status).toBe("expired");

@@ -2,7 +2,7 @@
 import type { Move, RequestStatus, RequestView } from "../../api/types";
 import { TERMINAL } from "../../api/types";
 import type { ChainStatus } from "../../chain/abi";
-import type { Callback, ChainRequest } from "../../chain/requests";
+import type { Callback, ChainRequest, PaidTo } from "../../chain/requests";
 
 export interface Facts {
   readonly id: string;
@@ -22,6 +22,8 @@ export interface Facts {
   readonly provider: string;
   readonly providerName: string;
   readonly reason: string | null;
+  /** Where its money goes, or went, when it goes back; null where that may be either. */
+  readonly paidTo: PaidTo | null;
   readonly settledBlock: number | null;
   readonly settledAt: number | null;
   readonly reportTransaction: string | null;
@@ -56,6 +58,7 @@ export function factsOf(
   const asking = known?.asking ?? null;
   const settling = known?.settling ?? null;
   const status = statusOf(view, known);
+  const over = TERMINAL.has(status);
   const moves = view?.timeline ?? [];
   const block = asking?.block ?? view?.block ?? null;
   const depth = known && block !== null ? known.head.number - block + 1 : 0;
@@ -75,9 +78,10 @@ export function factsOf(
     transaction: asking?.transaction ?? view?.transaction ?? null,
     provider: view?.provider ?? "",
     providerName: view?.provider_name ?? "",
-    reason: settling?.failure ?? view?.failure?.reason ?? null,
+    reason: settling?.failure ?? (isAhead(view, known) ? null : view?.failure?.reason) ?? null,
+    paidTo: settling?.paidTo ?? (view?.token ? "balance" : null),
     settledBlock: settling?.block ?? null,
-    settledAt: settling?.at ?? moves.findLast((move) => TERMINAL.has(move.status))?.at ?? null,
+    settledAt: settling?.at ?? (over ? moves : []).findLast((move) => TERMINAL.has(move.status))?.at ?? null,
     reportTransaction: settling?.transaction ?? view?.report_transaction ?? null,
     callback: known?.callback ?? null,
     moves,
@@ -90,9 +94,14 @@ export function factsOf(
 /** The chain's word on how a request ended; the API's on how it gets there. */
 function statusOf(view: RequestView | null, chain: ChainRequest | null): RequestStatus {
   if (chain && chain.status !== "Pending") return FROM_CHAIN[chain.status];
-  if (view) return view.status;
+  if (view && !isAhead(view, chain)) return view.status;
   const late = chain?.asking && chain.head.timestamp > chain.asking.deadline;
   return late ? "expired" : "seen";
+}
+
+/** The API says that the money went back, and the chain that nothing has been decided: nobody has to believe it. */
+function isAhead(view: RequestView | null, chain: ChainRequest | null): boolean {
+  return view !== null && chain?.status === "Pending" && view.status !== "fulfilled" && TERMINAL.has(view.status);
 }
 
 export type StepName =

@@ -82,6 +82,7 @@ export function chainOf(status: ChainStatus, kind: Kind = "classification", over
             resultCidBytes: answered ? hexOf(cid) : null,
             answer: answered ? (answer as Hex) : null,
             failure: status === "Failed" ? "image_unreadable" : null,
+            paidTo: answered ? null : "account",
           },
     callback: status === "CallbackFailed" ? "failed" : "none",
     ...over,

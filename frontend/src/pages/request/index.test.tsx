@@ -7,7 +7,10 @@ import { ApiClient, ApiDown } from "../../api/client";
 import { type Configured, ConfigProvider } from "../../api/config";
 import type { Watcher } from "../../api/events";
 import type { Config, RequestView } from "../../api/types";
+import type { TransactionState } from "../../chain/actions";
 import type { ChainRequest } from "../../chain/requests";
+import type { TransactionReceipt } from "viem";
+
 import { NoRpc } from "../../chain/wagmi";
 import { bytesOf, golden } from "../../content/golden";
 import { WordsProvider } from "../../words";
@@ -21,6 +24,13 @@ const stub = vi.hoisted(() => ({
   /** What the connected wallet's own endpoint answers. */
   wallet: null as ((method: string) => Promise<unknown>) | null,
   run: vi.fn(() => Promise.resolve(null)),
+  /** What the chain's endpoint answers to a call. */
+  contract: (): Promise<string> => Promise.reject(new Error("not asked here")),
+  /** How far the transaction is. */
+  state: null as TransactionState | null,
+  wrong: false,
+  mend: vi.fn(),
+  connect: vi.fn(),
 }));
 
 vi.mock("../../api/events", () => ({
@@ -29,14 +39,24 @@ vi.mock("../../api/events", () => ({
     return () => undefined;
   },
 }));
-vi.mock("../../chain/client", () => ({ publicClient: () => ({}) }));
+vi.mock("../../chain/client", () => ({ publicClient: () => ({ request: () => stub.contract() }) }));
 vi.mock("../../chain/requests", async (original) => ({
   ...(await original<typeof import("../../chain/requests")>()),
   readRequest: () => (stub.chain instanceof Error ? Promise.reject(stub.chain) : Promise.resolve(stub.chain)),
 }));
 vi.mock("../../chain/actions", async (original) => ({
   ...(await original<typeof import("../../chain/actions")>()),
-  useTransaction: () => ({ state: { step: "idle" }, running: false, run: stub.run, reset: () => undefined }),
+  useTransaction: () => ({ state: stub.state ?? { step: "idle" }, running: false, run: stub.run, reset: () => undefined }),
+}));
+vi.mock("../../wallet/use-wallet", () => ({
+  useWallet: () => ({
+    address: stub.account ?? null,
+    right: stub.account !== undefined && !stub.wrong,
+    mend: stub.mend,
+    connect: stub.connect,
+    mending: false,
+    mendProblem: null,
+  }),
 }));
 vi.mock("wagmi", async (original) => ({
   ...(await original<typeof import("wagmi")>()),
@@ -88,6 +108,8 @@ beforeEach(() => {
   stub.chain = null;
   stub.account = undefined;
   stub.wallet = null;
+  stub.state = null;
+  stub.wrong = false;
   stub.run.mockClear();
 });
 
@@ -273,12 +295,67 @@ describe("the request page", () => {
     expect(stub.run).toHaveBeenCalledWith({ functionName: "refund", args: [ID] });
   });
 
-  it("given no wallet, when the deadline has passed, then the button waits for one and says so", async () => {
+  it("given no wallet, or one on another chain, when the deadline has passed, then the button brings it here", async () => {
     stub.chain = chainOf("Pending", "classification", { head: { number: 300, timestamp: AT + 601 } });
     open();
     tell(viewOf("expired"));
-    expect((await screen.findByRole<HTMLButtonElement>("button", { name: "Take the money back" })).disabled).toBe(true);
-    expect(screen.getByText(/Connect a wallet first/)).toBeTruthy();
+    await userEvent.click(await screen.findByRole("button", { name: "Connect" }));
+    expect(stub.connect).toHaveBeenCalledOnce();
+    stub.account = `0x${"77".repeat(20)}`;
+    stub.wrong = true;
+    tell(viewOf("expired"));
+    await userEvent.click(await screen.findByRole("button", { name: "Switch to Anvil" }));
+    expect(stub.mend).toHaveBeenCalledOnce();
+    expect(screen.queryByRole("button", { name: "Take the money back" })).toBeNull();
+  });
+
+  it("given a refund that is sent, when it is in a block, then its hash and its end are told", async () => {
+    stub.account = `0x${"77".repeat(20)}`;
+    stub.chain = chainOf("Pending", "classification", { head: { number: 300, timestamp: AT + 601 } });
+    open();
+    tell(viewOf("expired", "classification", { token: `0x${"aa".repeat(20)}` }));
+    const button = await screen.findByRole("button", { name: "Take the money back" });
+    expect(screen.getByText(/the money goes to the balance that the account which asked has at the contract/)).toBeTruthy();
+    stub.chain = chainOf("Refunded");
+    const receipt = { blockNumber: 301n, transactionHash: `0x${"5e".repeat(32)}` } as unknown as TransactionReceipt;
+    stub.state = { step: "done", receipt };
+    await userEvent.click(button);
+    const line = (await screen.findByText("The money went back.")).closest("[role=status]");
+    expect(line?.textContent).toContain("0x5e5e");
+    expect(await answer().findByText(/went back to the account that asked/)).toBeTruthy();
+  });
+
+  it("given a chain that has decided nothing, when the API says that the money went back, then nobody says so", async () => {
+    stub.chain = chainOf("Pending");
+    open();
+    tell(viewOf("refunded"));
+    expect(await answer().findByText("No answer yet")).toBeTruthy();
+    expect(document.body.textContent).not.toContain("refunded");
+  });
+
+  it("given an endpoint that keeps no events and an API that is down, when it is answered, then nothing waits for ever", async () => {
+    stub.chain = chainOf("Fulfilled", "classification", { asking: null, settling: null });
+    open();
+    act(() => stub.watcher?.onDown?.());
+    expect(await screen.findByText("Which picture it is about is not to be had from here now")).toBeTruthy();
+    expect(await answer().findByText(/the answer is not to be had from here now/)).toBeTruthy();
+    stub.chain = chainOf("Fulfilled");
+    await userEvent.click(answer().getByRole("button", { name: "Try again" }));
+    expect(await answer().findByText(VERIFIED)).toBeTruthy();
+  });
+
+  it("given a contract that cannot be asked at once, when it can be, then the answer is checked after all", async () => {
+    stub.chain = chainOf("Fulfilled", "classification", { settling: null });
+    let asked = 0;
+    stub.contract = () => {
+      asked += 1;
+      return asked === 1 ? Promise.reject(new Error("busy")) : Promise.resolve(bit(true));
+    };
+    open();
+    tell(viewOf("fulfilled"));
+    await answer().findByText("Not verified: the contract could not be asked");
+    await userEvent.click(answer().getByRole("button", { name: "Try again" }));
+    expect(await answer().findByText(VERIFIED)).toBeTruthy();
   });
 
   it("given its requester within the cancel window, when it is pending, then it can be cancelled on its own terms", async () => {

@@ -22,7 +22,7 @@ import { Found, useShapes } from "./found";
 import { MoneyBack } from "./money-back";
 import { Provenance } from "./provenance";
 import { Timeline } from "./timeline";
-import { usePicture, useResult } from "./use-result";
+import { type Picture, usePicture, useResult } from "./use-result";
 import { useRequest, type Watching } from "./use-request";
 import { judge, Verdict } from "./verdict";
 import { Viewer } from "./viewer";
@@ -170,6 +170,7 @@ function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Wa
   const [hidden, setHidden] = useState<ReadonlySet<number>>(new Set());
   const [active, setActive] = useState<number | null>(null);
 
+  const untold = facts.imageCid === null && watching.api !== "loading" && watching.chainState !== "loading";
   const answered = facts.status === "fulfilled";
   const endpoint = rpcUrl(config);
   const through = endpoint ? new URL(endpoint).host : words.yourWallet;
@@ -178,7 +179,7 @@ function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Wa
   const result = document?.kind === "segmentation" ? document : null;
   const shapes = useShapes(result, hidden);
   const terms = { chainState: watching.chainState, through, isBound: isServedByApi(api.base) };
-  const judgement = answered && (said.claim || said.refuted) ? judge(words, said, terms) : null;
+  const judgement = answered && (said.claim || said.refuted || said.missing) ? judge(words, said, terms) : null;
   // What the chain itself says stays true when nobody delivers the result, or a false one.
   const onChain = claim && claim.by !== "api" && checked && !document ? answerOf(claim) : null;
   const size = result ? { width: result.width, height: result.height } : (watching.view?.image ?? null);
@@ -193,7 +194,7 @@ function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Wa
             shapes={shapes}
             active={active}
             onActive={setActive}
-            missing={<Missing state={picture.state} liars={picture.liars} />}
+            missing={<Missing state={untold ? "untold" : picture.state} liars={picture.liars} />}
           />
           {result && shapes && (
             <Found result={result} shapes={shapes} active={active} onActive={setActive} onHidden={setHidden} />
@@ -209,7 +210,7 @@ function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Wa
           verdict={
             judgement && (
               <>
-                <Verdict judgement={judgement} onRetry={said.checked ? said.retry : undefined} />
+                <Verdict judgement={judgement} onRetry={said.checked || said.missing ? said.retry : undefined} />
                 {claim?.apiDiffers && <StaleNote>{words.differs}</StaleNote>}
               </>
             )
@@ -225,8 +226,9 @@ function Known({ id, facts, watching }: { id: string; facts: Facts; watching: Wa
   );
 }
 
-function Missing({ state, liars }: { state: "none" | "loading" | "here" | "missing" | "wrong"; liars: readonly string[] }) {
+function Missing({ state, liars }: { state: Picture["state"] | "untold"; liars: readonly string[] }) {
   const words = useWords().request;
+  if (state === "untold") return <Empty title={words.pictureUntold}>{words.pictureUntoldText}</Empty>;
   if (state === "missing") return <Empty title={words.pictureMissing}>{words.pictureMissingText}</Empty>;
   if (state === "wrong") {
     return (

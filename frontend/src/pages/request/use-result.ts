@@ -19,12 +19,14 @@ export interface Result {
   claim: Claim | null;
   refuted: boolean;
   checked: Checked | null;
+  /** Nobody here tells of the answer; or what the API says of it could not be held to the contract. */
+  missing: "nowhere" | "unasked" | null;
   testimony: ReturnType<typeof useTestimony>["testimony"];
   retry: () => void;
 }
 
 /** The result of a request, as far as it has one and as far as it can be believed. */
-export function useResult(id: Hash, { view, chain, chainState }: Watching): Result {
+export function useResult(id: Hash, { view, chain, chainState, api: told, refresh }: Watching): Result {
   const { config, api } = useConfig();
   const sources = useMemo(() => sourcesOf(api.base, config), [api.base, config]);
   const settled = chain?.settling;
@@ -44,6 +46,7 @@ export function useResult(id: Hash, { view, chain, chainState }: Watching): Resu
     enabled: chainState !== "loading",
     retry: false,
     staleTime: Infinity,
+    refetchInterval: ({ state: { status } }) => (status === "error" ? AGAIN_MS : false),
   });
   const claim = claimed.data?.kind === "claim" ? claimed.data.claim : null;
   const checking = useQuery({
@@ -62,12 +65,21 @@ export function useResult(id: Hash, { view, chain, chainState }: Watching): Resu
     claim,
     refuted: claimed.data?.kind === "refuted",
     checked: checking.data ?? null,
+    missing: claimed.isError ? "unasked" : claimed.data?.kind === "none" && isSilent(told) ? "nowhere" : null,
     testimony,
     retry: () => {
-      void checking.refetch();
+      if (claim === null) {
+        refresh();
+        void claimed.refetch();
+      } else void checking.refetch();
       again();
     },
   };
+}
+
+/** It was asked, and does not tell. */
+function isSilent(api: Watching["api"]): boolean {
+  return api === "down" || api === "waiting";
 }
 
 export interface Picture {

@@ -18,7 +18,7 @@ export interface Judgement {
 /** What can be said of a result, in words. "Verified" needs the chain's own word and every byte hashed here. */
 export function judge(
   words: Words["request"],
-  { claim, refuted, checked, testimony }: Omit<Result, "retry">,
+  { claim, refuted, missing, checked, testimony }: Omit<Result, "retry">,
   { chainState, through, isBound }: {
     chainState: Watching["chainState"];
     /** Host of the endpoint that the chain is read through. */
@@ -29,6 +29,7 @@ export function judge(
 ): Judgement {
   const { notVerified, why } = words;
   if (refuted) return { tone: "bad", title: notVerified.refuted, text: why.refuted };
+  if (missing) return { tone: "warning", title: notVerified[missing], text: why[missing] };
   if (testimony === "differs")
     return { tone: "bad", title: notVerified.endpoints, text: why.endpoints(through), remedy: why.endpointsHow };
   if (claim === null || checked === null) return { tone: "busy", title: words.checking, text: "" };
