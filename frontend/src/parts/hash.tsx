@@ -16,7 +16,6 @@ export function Hash({ value, what, href, copy = true }: { value: string; what: 
           className="hash-focus"
           title={value}
           data-full={value}
-          aria-label={value}
           {...(href.startsWith("#") ? {} : { target: "_blank", rel: "noreferrer noopener" })}
         >
           {shorten(value)}

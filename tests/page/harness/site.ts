@@ -13,12 +13,11 @@ import type { TestChain } from "./chain.js";
 import { findChromium } from "./chromium.js";
 import { FaultyApi } from "./faults.js";
 import { developmentKey } from "./prepared.js";
-import { PROJECT } from "./stack.js";
+import { FAILURES } from "./stack.js";
 import type { Run } from "./global.js";
 import type { Facts } from "./stack.js";
 
 export const BROWSER_ARGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"];
-const FAILURES = join(PROJECT, "build/page-failures");
 
 export interface OpenOptions {
   readonly wallets?: readonly ScriptedWallet[];

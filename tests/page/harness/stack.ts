@@ -1,12 +1,14 @@
 /** `sibyl up` as a process: the whole real stack on free ports, in a folder of its own. */
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 
 export const PROJECT = resolve(import.meta.dirname, "../../..");
+/** What tells why a run failed: the pages of its tests, and the logs of its stack. */
+export const FAILURES = join(PROJECT, "build/page-failures");
 export const PYTHON = join(PROJECT, ".venv/bin/python");
 const START_MS = 120_000;
 const STOP_MS = 40_000;
@@ -43,6 +45,8 @@ export async function startStack(backend?: "local" | "golem"): Promise<Stack> {
   child.stderr.on("data", (text: Buffer) => (said += text.toString()));
   const stop = async (): Promise<void> => {
     await ended(child);
+    const logs = join(folder, "stack", "logs");
+    if (existsSync(logs)) cpSync(logs, join(FAILURES, "logs"), { recursive: true });
     rmSync(folder, { recursive: true, force: true });
   };
   const line = await Promise.race([firstLine(child), late(START_MS)]);
