@@ -70,7 +70,7 @@ class TooDear(ChainError):
     def __init__(self, model_id: int, price: int, max_price: int, token: str | None = None) -> None:
         super().__init__(
             f"model {model_id} costs {money(price, token)}, more than {money(max_price, token)}",
-            remedy="Nothing was paid. Choose another model, or allow the price with --max-price.",
+            remedy="Nothing was paid. Choose another model, or allow it: max_price= (command line: --max-price).",
         )
         self.price = price
 
@@ -222,7 +222,8 @@ class AccountSender(TransactionSender):
         reader = CoordinatorReader(self._rpc, coordinator, self._chain_id)
         price = await reader.quote(model_id, callback_gas)
         if max_price is not None and price > max_price:
-            raise TooDear(model_id, price, max_price)
+            model = await reader.model(model_id)
+            raise TooDear(model_id, price, max_price, None if model is None else model.token)
         return price
 
     async def _deploy(self, name: str, arguments: bytes) -> Deployment:

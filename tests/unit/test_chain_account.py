@@ -13,11 +13,12 @@ from oracle.chain import transactions
 from oracle.chain.account import AccountSender, Ask, TooDear
 from oracle.chain.calls import RevertedInBlock
 from oracle.chain.codec import hexed
+from oracle.chain.coordinator import CoordinatorReader
 from oracle.chain.fees import GWEI, FeePolicy
 from oracle.chain.rpc import Call, Rpc, RpcFault
 from oracle.chain.transactions import NotMined, Signed, TransactionSender, read_signed
 from oracle.content.cid import name_block
-from oracle.domain import CODEC_RAW
+from oracle.domain import CODEC_RAW, OnChainModel
 from oracle.errors import ChainError, RpcUnavailable, StoreError, TransactionRefused
 
 pytestmark = pytest.mark.unit
@@ -98,10 +99,21 @@ async def test_given_a_node_that_falls_silent_after_sending_when_the_time_is_ove
         assert transaction_hash in str(caught.value)
 
 
-async def test_given_a_price_above_the_callers_limit_when_asked_then_nothing_is_sent() -> None:
+async def test_given_a_price_above_the_callers_limit_when_asked_then_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rpc = PoolRpc({})
-    with pytest.raises(TooDear, match=r"0\.0001 ETH"):
-        await AccountSender(rpc, USER, 31337).request_inference(COORDINATOR, asks(1)[0], max_price=PRICE - 1)
+    for token, told in ((None, r"0\.0001 ETH"), (USER.address, f"{PRICE} of the token {USER.address}")):
+        listed = OnChainModel(1, asks(1)[0].image_cid, PRICE, USER.address, True, token)
+
+        async def model(_: CoordinatorReader, number: int, listed: OnChainModel = listed) -> OnChainModel:
+            return listed
+
+        monkeypatch.setattr(CoordinatorReader, "model", model)
+        with pytest.raises(TooDear, match=told) as caught:
+            await AccountSender(rpc, USER, 31337).request_inference(COORDINATOR, asks(1)[0], max_price=PRICE - 1)
+        assert "max_price=" in caught.value.remedy
+        assert "--max-price" in caught.value.remedy
     assert rpc.taken == []
 
 
