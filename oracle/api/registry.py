@@ -1,6 +1,7 @@
 """The models that can be asked, at hand: the registry is read again in the background, manifests once for their CID.
 
-Anyone may publish a model, with a manifest that is slow to come or never does; nobody who lists models waits for it.
+Anyone may publish a model, with a manifest or a token that is slow to answer or never does; nobody who lists models
+waits for it.
 """
 
 from __future__ import annotations
@@ -8,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from oracle.api.ports import ChainView, Content, TokenFacts
 from oracle.api.problems import Problem
 from oracle.domain import Cid, ModelManifest, OnChainModel
-from oracle.errors import ChainError, ManifestInvalid, PermanentFailure, SibylError
+from oracle.errors import ManifestInvalid, PermanentFailure, SibylError
 from oracle.manifests import MAX_BYTES, read_manifest
 from oracle.telemetry import logger
 
 FRESH = 5.0  # seconds for which the registry's list is not read again
 MANIFEST_SECONDS = 5.0  # for one manifest
 FIRST_SECONDS = 1.0  # that the first list of all waits for manifests
-AGAIN = 60.0  # seconds before a manifest that did not come is tried again
+AGAIN = 60.0  # seconds before a manifest or a token that did not come is tried again
 AT_ONCE = 3  # manifests on their way
 BUDGET = 64 * 1024 * 1024  # bytes of manifests that are held
 COMING = "its manifest is being read"
@@ -58,9 +59,10 @@ class Registry:
         self._held = 0
         self._failed: dict[Cid, tuple[str, float]] = {}  # why, and until when it is believed
         self._fetching: set[asyncio.Task[None]] = set()
-        self._coming: set[Cid] = set()
+        self._coming: set[Cid | str] = set()
         self._tokens: dict[str, TokenFacts] = {}
-        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._silent: dict[str, float] = {}  # tokens that said nothing, and until when they are not asked again
+        self._turn, self._token_turn = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
         self.version = 0
         """Counts the changes of what is known."""
 
@@ -123,8 +125,6 @@ class Registry:
 
     async def _read(self) -> None:
         listed = await self._chain.models()
-        unknown = {model.token for model in listed if model.token is not None} - self._tokens.keys()
-        await asyncio.gather(*(self._learn_token(address) for address in unknown))
         now = time.monotonic()
         models = {model.model_id: self._known(model, now) for model in listed}
         self._read_at = now
@@ -134,15 +134,24 @@ class Registry:
         cid = model.manifest_cid
         manifest = self._manifests.get(cid)
         token = self._tokens.get(model.token) if model.token is not None else None
+        if model.token is not None and token is None and self._silent.get(model.token, 0.0) <= now:
+            self._start(model.token, self._learn_token(model.token))
         if manifest is not None:
             return KnownModel(model, manifest, "", token)
         why, until = self._failed.get(cid, ("", 0.0))
-        if until <= now and cid not in self._coming:
-            self._coming.add(cid)
-            task = asyncio.create_task(self._fetch(cid), name=f"manifest {cid}")
-            self._fetching.add(task)
-            task.add_done_callback(self._fetching.discard)
+        if until <= now:
+            self._start(cid, self._fetch(cid))
         return KnownModel(model, None, why or COMING, token)
+
+    def _start(self, key: Cid | str, work: Coroutine[None, None, None]) -> None:
+        """Have a manifest or a token come, once for all models that name it."""
+        if key in self._coming:
+            work.close()
+            return
+        self._coming.add(key)
+        task = asyncio.create_task(work, name=f"registry: {key}")
+        self._fetching.add(task)
+        task.add_done_callback(self._fetching.discard)
 
     async def _fetch(self, cid: Cid) -> None:
         try:
@@ -160,10 +169,13 @@ class Registry:
             self._failed[cid] = (str(error) if lasting else ABSENT, time.monotonic() + (3600.0 if lasting else AGAIN))
         finally:
             self._coming.discard(cid)
+        self._look_again(lambda model: model.manifest_cid == cid)
+
+    def _look_again(self, concerned: Callable[[OnChainModel], bool]) -> None:
         now = time.monotonic()
         self._tell(
             {
-                number: self._known(known.on_chain, now) if known.on_chain.manifest_cid == cid else known
+                number: self._known(known.on_chain, now) if concerned(known.on_chain) else known
                 for number, known in self._models.items()
             }
         )
@@ -175,11 +187,17 @@ class Registry:
 
     async def _learn_token(self, address: str) -> None:
         try:
-            said = await self._chain.token(address)
-        except ChainError:
-            return  # asked again with the next list
+            async with self._token_turn:
+                said = await self._chain.token(address)
+        except SibylError as error:
+            _log.info("token %s: %s", address, error)
+            self._silent[address] = time.monotonic() + AGAIN
+            return
+        finally:
+            self._coming.discard(address)
         shown = "".join(character for character in said.symbol if character.isascii() and character.isprintable())
         self._tokens[address] = TokenFacts(shown[:_SHORT].strip() or "token", said.decimals)
+        self._look_again(lambda model: model.token == address)
 
 
 def _told(task: asyncio.Task[None]) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from oracle.api import routes_events, routes_ipfs, schemas
+from oracle.api.ports import TokenFacts
 from oracle.domain import Cid, FailureReason, ImageFacts, OnChainModel, RequestStatus
 from oracle.errors import ContentUnavailable, RpcUnavailable, StoreError
 from oracle.ports import RequestRow
 from oracle.views import Moved, Place, RequestView
-from tests.unit.api_doubles import Api, api
+from tests.unit.api_doubles import Api, ScriptedChain, api
 from tests.unit.doubles import a_request, cid_of
 
 pytestmark = pytest.mark.unit
@@ -122,6 +123,7 @@ async def test_given_a_failure_when_asked_for_then_its_reason_is_told_in_words(h
         ("/v1/requests/0x" + "12" * 32, 404, "unknown-request"),
         ("/v1/requests/0x12", 422, "bad-id"),
         ("/v1/requests/0x" + "1 " * 32, 422, "bad-id"),
+        ("/v1/requests/0x5c " + "5c" * 31, 422, "bad-id"),
         ("/v1/requests?cursor=nonsense", 422, "bad-cursor"),
         ("/v1/requests?account=0x12", 422, "bad-address"),
         ("/v1/requests?limit=101", 422, "bad-input"),
@@ -413,6 +415,39 @@ async def test_given_a_manifest_that_does_not_come_when_models_are_listed_then_n
     first, second = told["items"]
     assert (first["name"], first["classes"], first["familiarity"], first["problem"]) == ("mnist-cnn", 10, True, "")
     assert (second["name"], second["price"], second["problem"]) == ("model 2", "5", "its manifest is being read")
+
+
+async def test_given_tokens_that_are_silent_or_slow_when_models_are_listed_then_nobody_waits_and_none_is_asked_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oracle.api.registry.FIRST_SECONDS", 0.05)
+    monkeypatch.setattr("oracle.api.registry.FRESH", 0.0)
+    mute, slow = "0x" + "aa" * 20, "0x" + "bb" * 20
+    asked: list[str] = []
+    go = asyncio.Event()
+
+    async def token(address: str) -> TokenFacts:
+        asked.append(address)
+        if address == mute:
+            raise RpcUnavailable("it says nothing")
+        await go.wait()
+        return TokenFacts("SLOW", 6)
+
+    def tune(chain: ScriptedChain) -> None:
+        payout = "0x" + "44" * 20
+        chain.listed = [OnChainModel(n, cid_of(MANIFEST), 5, payout, True, one) for n, one in ((1, mute), (2, slow))]
+        chain.token = token  # type: ignore[attr-defined]
+
+    async with api(tmp_path, {1: MANIFEST}, tune=tune) as here:
+        registry = here.client._transport.app.state.desk.registry  # type: ignore[attr-defined]
+        async with asyncio.timeout(2):
+            for _ in range(5):
+                assert [known.token for known in await registry.models()] == [None, None]
+                await asyncio.sleep(0.01)
+        go.set()
+        await asyncio.sleep(0.05)
+        assert [known.token for known in await registry.models()] == [None, TokenFacts("SLOW", 6)]
+    assert sorted(asked) == [mute, slow]
 
 
 async def test_given_a_content_store_that_is_down_when_models_are_listed_then_its_address_is_not_told(
