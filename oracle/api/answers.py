@@ -21,6 +21,11 @@ def as_json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
+def hexed(value: bytes) -> str:
+    """As ids and hashes go out."""
+    return "0x" + value.hex()
+
+
 def tag_of(body: bytes) -> str:
     """A strong entity tag of exactly these bytes."""
     return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
@@ -46,6 +51,11 @@ def ready(body: bytes, *, kind: str = JSON, cache: str = NO_CACHE, tag: str | No
 def answer(request: Request, value: object, *, cache: str = NO_CACHE) -> Response:
     """A JSON document, or 304 when the one who asks has it."""
     return unless_known(request.scope, ready(as_json(value), cache=cache))
+
+
+def made(document: Mapping[str, Any], location: str, status: int = 201) -> Response:
+    """What was made by asking for it, and where it is."""
+    return Ready(as_json(document), {"Content-Type": JSON, "Location": location, "Cache-Control": "no-store"}, status)
 
 
 def unless_known(scope: Scope, whole: Ready) -> Ready:

@@ -50,6 +50,8 @@ class Holding:
                 gone = await self.sweep()
             except SibylError as error:
                 _log.warning("uploads were not looked through: %s", error)
+            except Exception:  # noqa: BLE001 - an error of ours must not end the looks for good
+                _log.exception("uploads were not looked through")
             else:
                 if gone:
                     _log.info("uploads let go that nobody asked about", extra={"uploads": gone})

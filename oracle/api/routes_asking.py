@@ -13,7 +13,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from starlette.responses import Response
 
 from oracle.api import schemas
-from oracle.api.answers import JSON, NO_CACHE, Ready, as_json, problems, ready, unless_known
+from oracle.api.answers import JSON, NO_CACHE, Ready, as_json, hexed, made, problems, ready, unless_known
 from oracle.api.book import SETTLED, identifier, settled, unknown_request
 from oracle.api.desk import OPEN_SECONDS, Desk, Findings
 from oracle.api.limits import Buckets, client_of
@@ -142,13 +142,13 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
                 await uploads.writes.inspector.inspect(data)
             paid = await payer().ask(payee, number, image, provider=provider, idempotency=once)
         document = {
-            "id": _hex(paid.request_id),
-            "transaction": _hex(paid.transaction_hash),
+            "id": hexed(paid.request_id),
+            "transaction": hexed(paid.transaction_hash),
             "payment": str(paid.payment),
             "model": paid.model_id,
             "image_cid": paid.image_cid.text,
         }
-        return _accepted(document, f"/v1/requests/{_hex(paid.request_id)}")
+        return made(document, f"/v1/requests/{hexed(paid.request_id)}", 202)
 
     @routes.post(
         "/requestPrediction/{model}",
@@ -168,14 +168,14 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
             picture = await uploads.picture(request)
             image = await uploads.pin(picture)
         paid = await payer().ask(payee, chosen.on_chain.model_id, image, idempotency=once)
-        where = _address(desk, f"/readPrediction/{_hex(paid.request_id)}")
+        where = _address(desk, f"/readPrediction/{hexed(paid.request_id)}")
         document = {
-            "request_id": _hex(paid.request_id),
+            "request_id": hexed(paid.request_id),
             "status_url": where,
             "payment": str(paid.payment),
             "image_cid": paid.image_cid.text,
         }
-        return _accepted(document, where)
+        return made(document, where, 202)
 
     async def read_prediction(request: Request, request_id: RequestId) -> Response:
         """Where a request stands, and its predictions once it is answered: `curl -X POST ...`."""
@@ -188,7 +188,7 @@ def router(desk: Desk, uploads: Uploads) -> APIRouter:
                 raise unknown_request()
             if time.time() > paid.deadline + LOST:
                 raise unknown_request(
-                    f"transaction {_hex(paid.transaction_hash)} paid for this request, its deadline has passed, and "
+                    f"transaction {hexed(paid.transaction_hash)} paid for this request, its deadline has passed, and "
                     "the oracle has not seen it",
                     remedy="Ask again: nobody may answer this one any more, and the gateway takes its money back.",
                 )
@@ -281,7 +281,7 @@ def _summary(desk: Desk, view: RequestView) -> dict[str, Any]:
         failure = {"reason": row.failure.name.lower(), "text": row.failure.text}
     known = desk.registry.at_hand(row.request.model_id)
     return {
-        "request_id": _hex(row.request_id),
+        "request_id": hexed(row.request_id),
         "status": row.status.value,
         "model": known.name if known is not None else f"model {row.request.model_id}",
         "predictions": None,
@@ -295,7 +295,7 @@ def _unseen(desk: Desk, paid: Paid) -> dict[str, Any]:
     """A request of ours that the oracle has not read from the chain yet."""
     known = desk.registry.at_hand(paid.model_id)
     return {
-        "request_id": _hex(paid.request_id),
+        "request_id": hexed(paid.request_id),
         "status": RequestStatus.SEEN.value,
         "model": known.name if known is not None else f"model {paid.model_id}",
         "predictions": None,
@@ -306,7 +306,7 @@ def _unseen(desk: Desk, paid: Paid) -> dict[str, Any]:
 
 
 def _links(desk: Desk, request_id: bytes) -> dict[str, str]:
-    path = f"/v1/requests/{_hex(request_id)}"
+    path = f"/v1/requests/{hexed(request_id)}"
     return {"request": _address(desk, path), "events": _address(desk, f"{path}/events")}
 
 
@@ -323,18 +323,9 @@ def _address(desk: Desk, path: str) -> str:
     return f"{desk.settings.api_url or ''}{path}"
 
 
-def _accepted(document: dict[str, Any], location: str) -> Response:
-    headers = {"Content-Type": JSON, "Location": location, "Cache-Control": "no-store"}
-    return Ready(as_json(document), headers, 202)
-
-
 def _pending(document: dict[str, Any]) -> Response:
     headers = {"Content-Type": JSON, "Cache-Control": NO_CACHE, "Retry-After": "1"}
     return Ready(as_json(document), headers, 202)
-
-
-def _hex(value: bytes) -> str:
-    return "0x" + value.hex()
 
 
 __all__ = ["choose", "router"]

@@ -19,7 +19,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from oracle.api import schemas
-from oracle.api.answers import JSON, Ready, as_json, problems
+from oracle.api.answers import JSON, made, problems
 from oracle.api.desk import Desk
 from oracle.api.holding import Holding
 from oracle.api.limits import Buckets, client_of
@@ -210,7 +210,7 @@ def router(uploads: Uploads) -> APIRouter:
             picture = await uploads.picture(request)
             cid = await uploads.pin(picture)
         facts = picture.facts
-        return created(
+        return made(
             {
                 "cid": cid.text,
                 "bytes": facts.size,
@@ -237,7 +237,7 @@ def router(uploads: Uploads) -> APIRouter:
             read_manifest(data)
             uploads.count(request, len(data))
             cid = await uploads.holding.pin(data, len(data), uploads.client(request))
-        return created({"cid": cid.text}, f"/ipfs/{cid}")
+        return made({"cid": cid.text}, f"/ipfs/{cid}")
 
     @routes.post(
         "/weights",
@@ -253,7 +253,7 @@ def router(uploads: Uploads) -> APIRouter:
             size, sha256 = await _save(request, file)
             uploads.count(request, size)
             cid = await uploads.holding.pin(path, size, uploads.client(request))
-        return created({"cid": cid.text, "bytes": size, "sha256": sha256}, f"/ipfs/{cid}")
+        return made({"cid": cid.text, "bytes": size, "sha256": sha256}, f"/ipfs/{cid}")
 
     return routes
 
@@ -272,12 +272,6 @@ def unsupported(wanted: str) -> Problem:
         "this kind of body is not read here",
         remedy=f"Send {wanted}.",
     )
-
-
-def created(document: dict[str, Any], location: str) -> Response:
-    """201, and where it is."""
-    headers = {"Content-Type": JSON, "Location": location, "Cache-Control": "no-store"}
-    return Ready(as_json(document), headers, 201)
 
 
 async def read_document(request: Request) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from oracle.answers import ClassificationAnswer, decode_answer, tally
+from oracle.api.answers import hexed
 from oracle.api.registry import KnownModel
 from oracle.domain import FailureReason, ModelManifest, RequestStatus
 from oracle.market import Provider, Standing, to_glm
@@ -51,7 +52,7 @@ def request(view: RequestView, model: KnownModel | None) -> dict[str, Any]:
     failed = row.failure is not FailureReason.NONE
     image = row.image
     return {
-        "id": _hex(asked.request_id),
+        "id": hexed(asked.request_id),
         "status": row.status.value,
         "model": asked.model_id,
         "model_name": model.name if model else f"model {asked.model_id}",
@@ -68,15 +69,15 @@ def request(view: RequestView, model: KnownModel | None) -> dict[str, Any]:
         "deadline": asked.deadline,
         "created_at": asked.created_at,
         "block": row.block,
-        "transaction": _hex(view.asked_in),
+        "transaction": hexed(view.asked_in),
         "provider": row.provider,
         "provider_name": view.provider_name,
         "result_cid": row.result_cid.text if row.result_cid else None,
-        "answer": _hex(row.answer) if row.answer else None,
+        "answer": hexed(row.answer) if row.answer else None,
         "top": top(row.answer, model.manifest if model else None) if row.answer else None,
         "failure": {"reason": row.failure.name.lower(), "text": row.failure.text} if failed else None,
         "detail": row.detail,
-        "report_transaction": _hex(row.transaction_hash) if row.transaction_hash else None,
+        "report_transaction": hexed(row.transaction_hash) if row.transaction_hash else None,
         "nonce": asked.nonce,
         "refundable_at": asked.deadline + 1,  # the deadline's own second is still in time
         "timeline": timeline(view.moves),
@@ -228,7 +229,7 @@ def points(found: Figures) -> list[dict[str, Any]]:
     """The newest answers, each a point."""
     return [
         {
-            "id": _hex(point.request_id),
+            "id": hexed(point.request_id),
             "model": point.model_id,
             "provider": point.provider,
             "bytes": point.size,
@@ -256,10 +257,6 @@ def _spread(number: int, names: Mapping[int, str], seconds: Sequence[float]) -> 
         "p90_s": _rounded(tenths[8]),
         "box": [_rounded(value) for value in (seconds[0], *quarters, seconds[-1])],
     }
-
-
-def _hex(value: bytes) -> str:
-    return "0x" + value.hex()
 
 
 def _rounded(value: float | None) -> float | None:

@@ -230,13 +230,14 @@ async def test_given_more_than_one_page_and_more_than_is_let_go_at_once_when_loo
     assert here.pins.held == {}
 
 
-async def test_given_a_node_that_is_gone_when_looked_through_then_it_is_tried_again_the_next_time(
-    here: Api, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("problem", [ContentUnavailable("the node is gone"), ValueError("a bug")])
+async def test_given_a_look_that_fails_when_the_next_comes_then_it_is_tried_again(
+    here: Api, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
     assert await upload(here, picture(1)) == 201
     clock.now = here.reads.at = NOON + DAY + 1
     monkeypatch.setattr(holding, "EVERY", 0.01)
-    here.pins.problem = ContentUnavailable("the node is gone")
+    here.pins.problem = problem
     watching = asyncio.create_task(sweeper(here, clock).watch())
     await asyncio.sleep(0.1)
     assert not watching.done()
