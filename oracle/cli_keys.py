@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,12 +10,14 @@ import typer
 
 from oracle import render
 from oracle.console import AsJson, DataDir, run
+from oracle.errors import SibylError
 
 if TYPE_CHECKING:
     from oracle.settings import Settings
     from oracle.store.gateway import SqliteGatewayStore
 
 app = typer.Typer(help="API keys of the gateway, which pays for those without a wallet.", no_args_is_help=True)
+LOOKS = 100  # at what is in flight, a tenth of a second apart
 Name = Annotated[str, typer.Argument(help="What the key is called in this list.")]
 
 
@@ -104,7 +107,10 @@ def fund(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put ether of the gateway's account into its balance at the coordinator, which pays for requests."""
+    """Put ether of the gateway's account into its balance at the coordinator, which pays for requests.
+
+    A running API signs with the same account, so this waits up to ten seconds until nothing of its books is in flight.
+    """
     settings = _settings(data_dir)
     wei = render.wei(amount)
     if wei == 0:
@@ -116,6 +122,7 @@ def fund(
         from oracle.client import connect
 
         async with connect(settings) as client:
+            await _quiet(settings)
             chain_id = await client.reader.chain_id()
             sender = AccountSender(client.rpc, account_of("gateway", settings), chain_id, fee_policy(settings))
             await sender.deposit(client.reader.address, wei)
@@ -126,6 +133,22 @@ def fund(
         typer.echo(json.dumps({"account": account, "funded_wei": wei, "balance_wei": balance}))
     else:
         typer.echo(f"{render.money(wei)} added; the balance of {account} is {render.money(balance)}")
+
+
+async def _quiet(settings: Settings) -> None:
+    """Wait until nothing of the gateway's books is in flight: two transactions at one nonce throw one away."""
+    store = _open(settings)
+    try:
+        for _ in range(LOOKS):
+            if await store.in_flight() == 0:
+                return
+            await asyncio.sleep(0.1)
+    finally:
+        await store.close()
+    raise SibylError(
+        "the gateway has transactions in flight",
+        remedy="Try again in a while. What a stopped API left is looked after once it runs again: sibyl api.",
+    )
 
 
 def _settings(data_dir: Any) -> Settings:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eth_utils.currency import from_wei
-from sqlalchemy import ColumnElement, Connection, Integer, delete, insert, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, delete, func, insert, literal_column, or_, select, update
 
 from oracle.domain import Cid
 from oracle.errors import AskedOtherwise, DayLimitReached, StoreError
@@ -213,6 +213,12 @@ class SqliteGatewayStore:
     async def on_their_way(self) -> int:
         """Wei of requests that are counted and may not be on-chain yet."""
         return await self._read(lambda connection: _sum(connection, "amount", (_HERE, _RESERVED)))
+
+    async def in_flight(self) -> int:
+        """How many spendings may have a transaction of theirs on its way."""
+        sent = _spendings.c.id.in_(select(transactions.c.spending))
+        wanted = select(func.count()).select_from(_spendings).where(_HERE, or_(_RESERVED, sent))
+        return await self._read(lambda connection: int(connection.execute(wanted).scalar_one()))
 
     async def signed(self, spending: int, transaction_hash: bytes, nonce: int, raw: bytes) -> None:
         """Write down a transaction before it goes out. Raises StoreError when the spending has ended."""

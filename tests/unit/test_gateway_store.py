@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
+from oracle import cli_keys
 from oracle.domain import Cid
-from oracle.errors import AskedOtherwise, DayLimitReached, StoreError
+from oracle.errors import AskedOtherwise, DayLimitReached, SibylError, StoreError
+from oracle.settings import Settings
 from oracle.store import gateway as books
 from oracle.store.gateway import (
     DAY,
@@ -473,3 +475,25 @@ async def test_given_another_process_that_writes_when_the_books_are_read_then_no
             await store.check("", 1, holder_limit=10**30, total_limit=10**30)
         other.execute("ROLLBACK")
     other.close()
+
+
+async def test_given_a_gateway_that_has_something_in_flight_when_its_balance_is_funded_then_it_waits_and_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    books_of_api = SqliteGatewayStore(settings.gateway_database)
+    try:
+        await cli_keys._quiet(settings)
+        asking = await spend(books_of_api, question())
+        monkeypatch.setattr(cli_keys, "LOOKS", 2)
+        with pytest.raises(SibylError, match="in flight"):
+            await cli_keys._quiet(settings)
+        await books_of_api.signed(asking.id, b"\7" * 32, 1, b"raw")
+        assert await books_of_api.in_flight() == 1
+        await books_of_api.asked(asking.id, b"\1" * 32, b"\7" * 32, 0.0)
+        await cli_keys._quiet(settings)
+        await books_of_api.signed(asking.id, b"\6" * 32, 2, b"raw refund")
+        with pytest.raises(SibylError, match="in flight"):
+            await cli_keys._quiet(settings)
+    finally:
+        await books_of_api.close()
