@@ -202,12 +202,12 @@ def docs_page(openapi: dict[str, Any]) -> str:
     ]
     for path, methods in openapi["paths"].items():
         for method, operation in methods.items():
-            parts.append(_operation(method.upper(), path, operation))
+            parts.append(_operation(method.upper(), path, operation, openapi["components"]["schemas"]))
     parts.append("</body></html>")
     return "\n".join(parts)
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
     text = html.escape
     lines = [f"<h2><code>{text(method)} {text(path)}</code></h2>", f"<p>{text(operation.get('description', ''))}</p>"]
     if parameters := operation.get("parameters"):
@@ -217,6 +217,9 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
             for one in parameters
         )
         lines.append(f"<table><tr><th>parameter</th><th>in</th><th></th></tr>{rows}</table>")
+    if body := operation.get("requestBody"):
+        rows = "".join(_body(kind, content, schemas) for kind, content in body["content"].items())
+        lines.append(f"<table><tr><th>body</th><th>field</th><th></th></tr>{rows}</table>")
     rows = "".join(
         f"<tr><td>{text(str(status))}</td><td>{text(', '.join(one.get('content', {})))}</td>"
         f"<td>{text(one.get('description', ''))}</td></tr>"
@@ -230,3 +233,22 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
                 shown = example if isinstance(example, str) else json.dumps(example, indent=2)
                 lines.append(f"<pre>{text(shown)}</pre>")
     return "\n".join(lines)
+
+
+def _body(kind: str, content: dict[str, Any], schemas: dict[str, Any]) -> str:
+    """A row for each field of a body, or one for a body that has none."""
+    text = html.escape
+    schema = content["schema"]
+    schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    rows = []
+    for name, field in schema.get("properties", {"": schema}).items():
+        told = [field.get("description", "")]
+        if name and name not in schema.get("required", ()):
+            told.append("May be left out.")
+        if field.get("format") == "binary":
+            told.append("The bytes of a file.")
+        if examples := field.get("examples"):
+            told.append(f"Such as {json.dumps(examples[0])}")
+        said = text(" ".join(filter(None, told)))
+        rows.append(f"<tr><td>{text(kind)}</td><td><code>{text(name)}</code></td><td>{said}</td></tr>")
+    return "".join(rows)

@@ -557,6 +557,9 @@ async def test_given_the_description_when_read_then_every_route_is_told_with_exa
     docs = await here.client.get("/docs")
     assert "<script" not in docs.text
     assert "http" not in docs.text.replace("http-equiv", "").replace("https://example.org", "")
+    for kind, field in (("multipart/form-data", "image"), ("application/json", "url"), ("application/json", "model")):
+        assert f"<tr><td>{kind}</td><td><code>{field}</code>" in docs.text
+    assert "May be left out." in docs.text
     assert docs.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
 
 
