@@ -67,6 +67,13 @@ describe("the frame", () => {
     expect(await screen.findByText("The page cannot reach its API", undefined, { timeout: 5_000 })).toBeTruthy();
   });
 
+  test("given a link that names an endpoint of its own, when it is opened, then the page warns of it", async () => {
+    history.replaceState(null, "", "/?rpc=https://mine.test#/nowhere");
+    render(<App />);
+    expect(await screen.findByText(/The link to this page chose mine.test to read the chain/)).toBeTruthy();
+    history.replaceState(null, "", "/");
+  });
+
   test("given a page, when another is gone to, then its heading has the focus, and its title is said and in the tab", async () => {
     render(<App />);
     await screen.findByText("API up");

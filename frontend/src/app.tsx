@@ -3,7 +3,7 @@ import { lazy, type MouseEvent, Suspense, useCallback, useEffect, useRef, useSta
 import { WagmiProvider } from "wagmi";
 
 import { ApiProblem } from "./api/client";
-import { ConfigProvider, foreignApi, useConfig, useLoadConfig } from "./api/config";
+import { ConfigProvider, foreignApi, foreignRpc, useConfig, useLoadConfig } from "./api/config";
 import type { Config } from "./api/types";
 import { identity, wagmiConfig } from "./chain/wagmi";
 import { Button } from "./parts/button";
@@ -44,7 +44,9 @@ export function App() {
   return (
     <WordsProvider>
       <QueryClientProvider client={queries}>
-        <Configured />
+        <Boundary>
+          <Configured />
+        </Boundary>
       </QueryClientProvider>
     </WordsProvider>
   );
@@ -91,6 +93,7 @@ function Shell() {
   const words = useWords().common;
   const { config } = useConfig();
   const foreign = foreignApi();
+  const endpoint = foreignRpc(config);
   const title = route.page === "request" ? `${words.pages.request} ${shorten(route.id)}` : words.pages[route.page];
   useEffect(() => {
     document.title = `${title} · ${words.name}`;
@@ -126,6 +129,11 @@ function Shell() {
         {foreign && (
           <p className="note note-warning app-foreign" role="note">
             {words.foreignApi(foreign, config.coordinator)}
+          </p>
+        )}
+        {endpoint && (
+          <p className="note note-warning app-foreign" role="note">
+            {words.foreignRpc(endpoint)}
           </p>
         )}
         <Boundary key={place}>

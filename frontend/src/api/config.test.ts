@@ -1,6 +1,6 @@
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 
-import { apiBase, foreignApi, isConfig, isServedByApi } from "./config";
+import { apiBase, foreignApi, foreignRpc, isConfig, isServedByApi } from "./config";
 import type { Config } from "./types";
 
 function page(written = ""): Document {
@@ -18,6 +18,7 @@ describe("where the API is", () => {
     ["https://static.test/x/", "https://written.test", "https://written.test"],
     ["https://static.test/x/?api=https://asked.test", "https://written.test", "https://written.test"],
     ["https://static.test/x/?api=javascript:alert(1)", "", "https://static.test/x"],
+    ["https://static.test/x/?api=https://", "", "https://static.test/x"],
   ])("given the page at %s with %j written in it, when looked up, then it is %s", (place, written, base) => {
     expect(apiBase(at(place), page(written))).toBe(base);
   });
@@ -31,6 +32,21 @@ describe("an API that only the page's address names", () => {
     ["https://static.test/x/", "", null],
   ])("given the page at %s with %j written in it, when looked up, then its host is %j", (place, written, host) => {
     expect(foreignApi(at(place), page(written))).toBe(host);
+  });
+});
+
+describe("an endpoint that only the page's address names", () => {
+  afterEach(() => history.replaceState(null, "", "/"));
+
+  test.each([
+    ["/?rpc=https://mine.test/key", "https://rpc.test", "mine.test"],
+    ["/?rpc=https://mine.test/key", null, "mine.test"],
+    ["/?rpc=https://rpc.test", "https://rpc.test", null],
+    ["/?rpc=https://", "https://rpc.test", null],
+    ["/", null, null],
+  ])("given the page at %s and an API that gives %j, when looked up, then its host is %j", (place, given, host) => {
+    history.replaceState(null, "", place);
+    expect(foreignRpc({ rpc_url: given } as Config)).toBe(host);
   });
 });
 

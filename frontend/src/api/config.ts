@@ -12,8 +12,9 @@ import type { Config } from "./types";
 export function apiBase(place: Location = location, page: Document = document): string {
   const asked = new URLSearchParams(place.search).get("api");
   const written = page.querySelector<HTMLMetaElement>('meta[name="sibyl-api"]')?.content;
-  const url = new URL(written?.trim() || asked?.trim() || ".", place.href);
-  if (url.protocol !== "http:" && url.protocol !== "https:") return new URL(".", place.href).href.replace(/\/$/, "");
+  const named = written?.trim() || asked?.trim() || ".";
+  const url = URL.canParse(named, place.href) ? new URL(named, place.href) : null;
+  if (url?.protocol !== "http:" && url?.protocol !== "https:") return new URL(".", place.href).href.replace(/\/$/, "");
   return (url.origin + url.pathname).replace(/\/+$/, "");
 }
 
@@ -35,6 +36,12 @@ export function rpcUrl(config: Config): string | null {
   const asked = new URLSearchParams(location.search).get("rpc");
   const url = asked !== null && URL.canParse(asked) ? new URL(asked) : null;
   return url && (url.protocol === "http:" || url.protocol === "https:") ? url.href : config.rpc_url;
+}
+
+/** The host of an endpoint that the page's address alone named: whoever made the link chose who tells of the chain. */
+export function foreignRpc(config: Config): string | null {
+  const url = rpcUrl(config);
+  return url === null || (config.rpc_url !== null && new URL(config.rpc_url).href === new URL(url).href) ? null : new URL(url).host;
 }
 
 export interface Configured {

@@ -55,6 +55,13 @@ describe("given no RPC endpoint", () => {
   });
 });
 
+test("given an endpoint that the page's address names, when a wallet is told of the chain, then not of that one", () => {
+  history.replaceState(null, "", "/?rpc=https://mine.test");
+  expect(chainOf(config).rpcUrls.default.http).toEqual([]);
+  expect(chainOf({ ...config, rpc_url: "https://rpc.test" }).rpcUrls.default.http).toEqual(["https://rpc.test"]);
+  history.replaceState(null, "", "/");
+});
+
 test("given errors that are no lack of a way, when looked at, then they are not taken for it, and the look ends", () => {
   const round = new Error("round");
   round.cause = round;

@@ -23,8 +23,9 @@ export function isNoRpc(error: unknown): boolean {
   return false;
 }
 
+/** The chain as a wallet may be told of it: never with an endpoint that only the page's address names. */
 export function chainOf(config: Config): Chain {
-  const url = rpcUrl(config);
+  const url = config.rpc_url;
   return {
     id: config.chain_id,
     name: config.chain_name,

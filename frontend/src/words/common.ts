@@ -36,6 +36,8 @@ export const en = {
   name: "Sibyl",
   foreignApi: (host: string, contract: string) =>
     `The link to this page chose ${host} as its API, and so the contract ${contract}. Pay only if you trust both.`,
+  foreignRpc: (host: string) =>
+    `The link to this page chose ${host} to read the chain through. What is shown as verified is so by its word: trust it only if you know it.`,
   pages: {
     ask: "Ask",
     request: "Request",
@@ -88,6 +90,8 @@ export const de: typeof en = {
   name: "Sibyl",
   foreignApi: (host: string, contract: string) =>
     `Der Link hierher hat ${host} als API gewählt, und damit den Vertrag ${contract}. Zahle nur, wenn du beiden traust.`,
+  foreignRpc: (host) =>
+    `Der Link hierher hat ${host} gewählt, um die Chain zu lesen. Was als geprüft gilt, gilt auf sein Wort: Trau ihm nur, wenn du ihn kennst.`,
   pages: {
     ask: "Fragen",
     request: "Anfrage",
