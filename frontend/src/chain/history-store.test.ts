@@ -48,6 +48,7 @@ const kept = {
   anchor: 90,
   anchorHash: `0x${"ab".repeat(32)}` as const,
   entries: [{ payment: 10n ** 19n, callbackGas: 0n, nonce: 7n, refunded: 0n, deadline: 9 }] as never[],
+  others: [{ amount: 10n ** 19n, at: 9 }] as never[],
 };
 let fake: FakeIndexedDB;
 

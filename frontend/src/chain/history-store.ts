@@ -1,7 +1,7 @@
 /** An account's history between visits: 5,000 requests are 3.7 MB of text, too much for localStorage and its 5 MB. */
 import type { Hash } from "viem";
 
-import type { HistoryEntry } from "./history";
+import type { HistoryEntry, OtherEntry } from "./history";
 
 /** Where a history is kept between visits; a failing one is never an error. */
 export interface HistoryStore {
@@ -15,9 +15,10 @@ export interface Kept {
   anchor: number;
   anchorHash: Hash;
   entries: HistoryEntry[];
+  others: OtherEntry[];
 }
 
-const BIG = new Set(["payment", "callbackGas", "nonce", "refunded"]);
+const BIG = new Set(["payment", "callbackGas", "nonce", "refunded", "amount"]);
 
 export async function readKept(store: HistoryStore, key: string): Promise<Kept | null> {
   try {
@@ -25,7 +26,8 @@ export async function readKept(store: HistoryStore, key: string): Promise<Kept |
     if (text === null) return null;
     const revive = (name: string, value: unknown) => (BIG.has(name) ? BigInt(value as string) : value);
     const kept = JSON.parse(text, revive) as Kept;
-    return Number.isInteger(kept.from) && Number.isInteger(kept.anchor) && Array.isArray(kept.entries) ? kept : null;
+    const isWhole = Number.isInteger(kept.from) && Number.isInteger(kept.anchor);
+    return isWhole && Array.isArray(kept.entries) && Array.isArray(kept.others) ? kept : null;
   } catch {
     return null;
   }

@@ -1,3 +1,4 @@
+import { getAddress, zeroAddress } from "viem";
 import { describe, expect, it } from "vitest";
 
 import { COORDINATOR, FakeChain, ME, OTHER, STATUS } from "./chain-double";
@@ -48,6 +49,30 @@ describe("given an account with requests on the chain", () => {
     expect(history.entries[4]).toMatchObject({ answer: "0x1234", at: 1_004, payment: 100n, refunded: 0n });
     expect(history.entries[4]?.resultCid).toMatch(/^Qm/);
     expect(history.done).toBe(true);
+  });
+
+  it("when it did other things there too, then each is told with its money, and nobody else's are there", async () => {
+    const chain = new FakeChain();
+    chain.emit(4, "Deposited", { token: zeroAddress, account: ME, amount: 5n });
+    chain.emit(5, "ModelPublished", { modelId: 2n, payout: ME, token: OTHER, price: 1n, manifestCid: "0x12" });
+    chain.emit(6, "Credited", { token: OTHER, account: ME, amount: 6n });
+    chain.emit(6, "Withdrawn", { token: zeroAddress, account: ME, to: OTHER, amount: 7n });
+    chain.emit(7, "EarningsWithdrawn", { modelId: 2n, to: ME, amount: 8n });
+    chain.emit(8, "Withdrawn", { token: zeroAddress, account: OTHER, to: ME, amount: 9n });
+    chain.ask(9, "a request");
+    const store = new FakeStore();
+    const { entries, others } = await scan(chain, { store, depth: 0 });
+    expect(entries).toHaveLength(1);
+    expect(others.map(({ kind, token, model, amount, at }) => [kind, token, model, amount, at])).toEqual([
+      ["earned", null, 2, 8n, 1_007],
+      ["withdrawn", zeroAddress, null, 7n, 1_006],
+      ["credited", getAddress(OTHER), null, 6n, 1_006],
+      ["published", getAddress(OTHER), 2, 0n, 1_005],
+      ["deposited", zeroAddress, null, 5n, 1_004],
+    ]);
+    chain.calls = [];
+    expect((await scan(chain, { store, depth: 0 })).others).toEqual(others);
+    expect(chain.ranges).toEqual([]);
   });
 
   it("when the endpoint does not date its logs, then the blocks are asked", async () => {

@@ -1,5 +1,5 @@
 /**
- * An account's requests, rebuilt from the chain's events alone.
+ * An account's requests and its other transactions at the coordinator, rebuilt from the chain's events alone.
  *
  * The scan runs from the newest block to the coordinator's first one in ranges that grow while the endpoint takes them
  * and halve when it refuses. What was found is kept in the browser under the chain's first block hash, so a local chain
@@ -11,7 +11,7 @@ import type { Address, Hash, Hex } from "viem";
 import { cidText } from "../content/cid";
 import { FAILURE_REASONS, type FailureReason } from "./abi";
 import { browserStore, type HistoryStore, type Kept, readKept, writeKept } from "./history-store";
-import { blockOf, ENDS, LogReader, padded, type Place, type Reader, type ReadOptions, selectors, type Told } from "./logs";
+import { blockOf, ENDS, LogReader, OTHERS, padded, type Place, type Reader, type ReadOptions, selectors, type Told, type Topics } from "./logs";
 import { statusOf } from "./requests";
 
 /** Where a request stands, by its events. */
@@ -41,9 +41,27 @@ export interface HistoryEntry {
   refunded: bigint;
 }
 
+/** What else the account did at the coordinator, or got there. */
+export interface OtherEntry {
+  kind: "deposited" | "credited" | "withdrawn" | "published" | "earned";
+  /** Null where it is the model's. */
+  token: Address | null;
+  model: number | null;
+  /** In the token's smallest part; zero for a publication. */
+  amount: bigint;
+  /** Where money was withdrawn to. */
+  to: Address | null;
+  block: number;
+  logIndex: number;
+  transaction: Hash;
+  at: number | null;
+}
+
 export interface History {
   /** Newest first. */
   entries: HistoryEntry[];
+  /** Newest first. */
+  others: OtherEntry[];
   /** Blocks that were read, both ends included. */
   from: number;
   to: number;
@@ -73,9 +91,10 @@ const DEPTH = 64;
 const IDS = 50; // request ids in one filter
 const ASKED = selectors(["InferenceRequested"]);
 const ENDED = selectors(ENDS);
+const BESIDE = selectors(OTHERS);
 
 /**
- * All requests of `account` at the coordinator, newest first; `onProgress` sees each step. Resolves with the whole.
+ * All that `account` did at the coordinator, newest first; `onProgress` sees each step. Resolves with the whole.
  *
  * Raises ScanFailed when the endpoint refuses for good, and the signal's reason when it is aborted.
  */
@@ -89,24 +108,27 @@ export async function scanRequests(
   const { store = browserStore(), signal, depth = DEPTH } = options;
   const logs = new LogReader(client, place, options);
   const found = new Map<Hash, HistoryEntry>();
+  const beside = new Map<string, OtherEntry>();
   let from = Infinity;
   let to = -1;
 
   const view = (): History => {
     const entries = [...found.values()].map((entry) => ({ ...entry }));
-    entries.sort((a, b) => b.block - a.block || b.logIndex - a.logIndex);
+    entries.sort(newestFirst);
+    const others = [...beside.values()].sort(newestFirst);
     const low = Math.min(from, to + 1);
-    return { entries, from: low, to, start: place.start_block, done: low <= place.start_block };
+    return { entries, others, from: low, to, start: place.start_block, done: low <= place.start_block };
   };
 
   try {
     const head = hexToNumber((await logs.request({ method: "eth_blockNumber" })) as Hex);
     const genesis = await blockHash(logs, 0);
-    const key = ["sibyl-history", place.chain_id, place.coordinator.toLowerCase(), genesis, account.toLowerCase()].join(":");
+    const key = ["sibyl-history-2", place.chain_id, place.coordinator.toLowerCase(), genesis, account.toLowerCase()].join(":");
     const kept = await restore(store, key, logs, head);
     let fresh = place.start_block;
     if (kept) {
       for (const entry of kept.entries) found.set(entry.id, entry);
+      for (const other of kept.others) beside.set(placeOf(other), other);
       from = kept.from;
       to = kept.anchor;
       fresh = kept.anchor + 1;
@@ -119,24 +141,36 @@ export async function scanRequests(
       for (const one of told) {
         const entry = await toEntry(logs, one);
         if (entry) entries.push(entry);
+        const other = await toOther(logs, one);
+        if (other) beside.set(placeOf(other), other);
       }
       await settle(logs, place, entries, low, head);
       // A request that a reorg moved is found again where it stands now.
       for (const entry of entries) found.set(entry.id, entry);
     };
-    const mine = [ASKED, null, null, padded(account)];
+    const mine: Topics[] = [
+      [ASKED, null, null, padded(account)],
+      [BESIDE, null, padded(account)],
+    ];
     const anchor = Math.max(head - depth, place.start_block - 1);
     const anchorHash = anchor >= 0 ? await blockHash(logs, anchor) : null;
     const save = async (): Promise<void> => {
       // Blocks above the anchor are read again next time, so a scan that has not come below it keeps nothing.
       if (store === null || anchorHash === null || from > anchor + 1) return;
       const entries = view().entries.filter((entry) => entry.block <= anchor);
-      await writeKept(store, key, { from, anchor, anchorHash, entries: entries.map((entry) => openAbove(entry, anchor)) });
+      const others = view().others.filter((other) => other.block <= anchor);
+      await writeKept(store, key, {
+        from,
+        anchor,
+        anchorHash,
+        entries: entries.map((entry) => openAbove(entry, anchor)),
+        others,
+      });
     };
 
     // First what is new since the last visit, then the rest of the past.
     if (kept) {
-      for await (const { told, from: bottom } of logs.downwards(fresh, head, mine)) {
+      for await (const { told, from: bottom } of logs.downwards(fresh, head, ...mine)) {
         await take(told, bottom);
         onProgress({ ...view(), done: false });
       }
@@ -146,7 +180,7 @@ export async function scanRequests(
       to = head;
       from = head + 1;
     }
-    for await (const { told, from: bottom } of logs.downwards(place.start_block, from - 1, mine)) {
+    for await (const { told, from: bottom } of logs.downwards(place.start_block, from - 1, ...mine)) {
       await take(told, bottom);
       from = bottom;
       onProgress(view());
@@ -262,6 +296,43 @@ async function toEntry(logs: LogReader, log: Told): Promise<HistoryEntry | null>
     at: await logs.timeOf(log),
     ...OPEN,
   };
+}
+
+async function toOther(logs: LogReader, log: Told): Promise<OtherEntry | null> {
+  const said = saidBeside(log);
+  if (said === null) return null;
+  const { logIndex, transactionHash } = log;
+  return { ...said, block: Number(log.blockNumber), logIndex, transaction: transactionHash, at: await logs.timeOf(log) };
+}
+
+function saidBeside(log: Told): Pick<OtherEntry, "kind" | "token" | "model" | "amount" | "to"> | null {
+  switch (log.eventName) {
+    case "Deposited":
+      return { kind: "deposited", token: log.args.token, model: null, amount: log.args.amount, to: null };
+    case "Credited":
+      return { kind: "credited", token: log.args.token, model: null, amount: log.args.amount, to: null };
+    case "Withdrawn":
+      return { kind: "withdrawn", token: log.args.token, model: null, amount: log.args.amount, to: log.args.to };
+    case "ModelPublished":
+      return { kind: "published", token: log.args.token, model: Number(log.args.modelId), amount: 0n, to: null };
+    case "EarningsWithdrawn":
+      return { kind: "earned", token: null, model: Number(log.args.modelId), amount: log.args.amount, to: log.args.to };
+    default:
+      return null;
+  }
+}
+
+interface Placed {
+  block: number;
+  logIndex: number;
+}
+
+function newestFirst(a: Placed, b: Placed): number {
+  return b.block - a.block || b.logIndex - a.logIndex;
+}
+
+function placeOf({ block, logIndex }: Placed): string {
+  return `${block}:${logIndex}`;
 }
 
 async function blockHash(logs: LogReader, number: number): Promise<Hash> {

@@ -100,24 +100,24 @@ export class LogReader implements Reader {
     this.sleep = options.sleep ?? ((milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds)));
   }
 
-  /** Events of blocks `low` to `high` that have these topics, from the newest piece to the oldest. */
-  downwards(low: number, high: number, topics: Topics): AsyncGenerator<Piece> {
-    return this.walk(low, high, topics, true);
+  /** Events of blocks `low` to `high` that have the topics of one of the filters, from the newest piece to the oldest. */
+  downwards(low: number, high: number, ...filters: Topics[]): AsyncGenerator<Piece> {
+    return this.walk(low, high, filters, true);
   }
 
-  /** Events of blocks `low` to `high` that have these topics, from the oldest piece to the newest. */
-  upwards(low: number, high: number, topics: Topics): AsyncGenerator<Piece> {
-    return this.walk(low, high, topics, false);
+  /** Events of blocks `low` to `high` that have the topics of one of the filters, from the oldest piece to the newest. */
+  upwards(low: number, high: number, ...filters: Topics[]): AsyncGenerator<Piece> {
+    return this.walk(low, high, filters, false);
   }
 
-  private async *walk(low: number, high: number, topics: Topics, down: boolean): AsyncGenerator<Piece> {
+  private async *walk(low: number, high: number, filters: readonly Topics[], down: boolean): AsyncGenerator<Piece> {
     for (let tries = 0; low <= high; ) {
       this.signal?.throwIfAborted();
       const length = Math.min(this.step, high - low + 1);
       const [from, to] = down ? [high - length + 1, high] : [low, low + length - 1];
       let told: Told[];
       try {
-        told = await this.range(from, to, topics);
+        told = await this.range(from, to, filters);
       } catch (error) {
         if (error instanceof EventsNotFound) throw error;
         const away = isUnreachable(error);
@@ -138,15 +138,17 @@ export class LogReader implements Reader {
     }
   }
 
-  private async range(from: number, to: number, topics: Topics): Promise<Told[]> {
+  private async range(from: number, to: number, filters: readonly Topics[]): Promise<Told[]> {
     this.asked += 1;
     if (this.asked > this.most) throw new EventsNotFound();
-    const filter = { address: this.place.coordinator, topics, fromBlock: numberToHex(from), toBlock: numberToHex(to) };
-    const answer = (await this.client.request({ method: "eth_getLogs", params: [filter] })) as RpcLog[];
+    const blocks = { address: this.place.coordinator, fromBlock: numberToHex(from), toBlock: numberToHex(to) };
     const logs = new Map<string, Log<bigint, number, false>>();
-    for (const raw of answer) {
-      if (raw.removed || raw.blockNumber === null || !this.isAsked(raw, from, to, topics)) continue;
-      logs.set(`${raw.blockNumber}:${raw.logIndex}`, formatLog(raw) as Log<bigint, number, false>);
+    for (const topics of filters) {
+      const answer = (await this.client.request({ method: "eth_getLogs", params: [{ ...blocks, topics }] })) as RpcLog[];
+      for (const raw of answer) {
+        if (raw.removed || raw.blockNumber === null || !this.isAsked(raw, from, to, topics)) continue;
+        logs.set(`${raw.blockNumber}:${raw.logIndex}`, formatLog(raw) as Log<bigint, number, false>);
+      }
     }
     const told = parseEventLogs({ abi: coordinatorAbi, eventName: [...EVENTS, ...OTHERS], logs: [...logs.values()], strict: true });
     return told.sort((a, b) => Number(a.blockNumber - b.blockNumber) || a.logIndex - b.logIndex);

@@ -1,5 +1,5 @@
 export const en = {
-  lead: "Every request of an account, read from the chain itself: a new browser shows the same.",
+  lead: "Every request and transaction of an account, read from the chain itself: a new browser shows the same.",
   connect: {
     title: "Whose history?",
     text: "Connect your wallet, or look at any account by its address. Reading needs no key.",
@@ -77,6 +77,21 @@ export const en = {
   settledIn: "Settled in",
   block: (block: number) => `block ${block}`,
   parts: (amount: string) => `${amount} smallest parts`,
+  others: {
+    title: "Other transactions",
+    csv: "CSV of other transactions",
+    what: "What",
+    amount: "Amount",
+    when: "When",
+    to: "receiver",
+    kinds: {
+      deposited: () => "Paid into the balance at the contract",
+      credited: () => "Came back to the balance at the contract",
+      withdrawn: () => "Withdrawn from the balance at the contract",
+      published: (model: string) => `Published ${model}`,
+      earned: (model: string) => `Earnings of ${model} withdrawn`,
+    },
+  },
   balance: {
     title: "Your balance at the contract",
     text: "Money that came back without going to your account directly. It is yours; take it whenever you like.",
@@ -87,7 +102,7 @@ export const en = {
 };
 
 export const de: typeof en = {
-  lead: "Jede Anfrage eines Kontos, von der Chain selbst gelesen: ein neuer Browser zeigt dasselbe.",
+  lead: "Jede Anfrage und Transaktion eines Kontos, von der Chain selbst gelesen: ein neuer Browser zeigt dasselbe.",
   connect: {
     title: "Wessen Verlauf?",
     text: "Verbinde deine Wallet, oder sieh dir irgendein Konto über seine Adresse an. Lesen braucht keinen Schlüssel.",
@@ -165,6 +180,21 @@ export const de: typeof en = {
   settledIn: "Erledigt in",
   block: (block) => `Block ${block}`,
   parts: (amount) => `${amount} kleinste Teile`,
+  others: {
+    title: "Andere Transaktionen",
+    csv: "CSV der anderen Transaktionen",
+    what: "Was",
+    amount: "Betrag",
+    when: "Wann",
+    to: "Empfänger",
+    kinds: {
+      deposited: () => "In das Guthaben beim Vertrag eingezahlt",
+      credited: () => "In das Guthaben beim Vertrag zurückgekommen",
+      withdrawn: () => "Vom Guthaben beim Vertrag abgehoben",
+      published: (model) => `${model} veröffentlicht`,
+      earned: (model) => `Einnahmen von ${model} abgehoben`,
+    },
+  },
   balance: {
     title: "Dein Guthaben beim Vertrag",
     text: "Geld, das zurückkam, ohne direkt auf dein Konto zu gehen. Es gehört dir, hol es, wann du willst.",

@@ -16,7 +16,6 @@ import {
   Field,
   Hash,
   LiveRegion,
-  Money,
   Panel,
   Skeleton,
   StaleNote,
@@ -29,9 +28,11 @@ import { useLanguage, useWords } from "../../words";
 import { Balances } from "./balance";
 import { download } from "./csv";
 import { linkOf } from "./links";
-import { ether, type Token } from "../../chain/tokens";
+import { ether } from "../../chain/tokens";
 import { useModels } from "./models";
-import { type Filter, filtered, GROUPS, type Group, type Row, rowsToCsv, sums, toRow } from "./rows";
+import { type Filter, filtered, GROUPS, type Group, nameOf, type Row, rowsToCsv, sums, toRow } from "./rows";
+import { Others } from "./others";
+import { Sum } from "./sum";
 import { Thumbnail } from "./thumbnail";
 import { useHistory } from "./use-history";
 
@@ -153,7 +154,11 @@ function Requests({ account, isOwn }: { account: Address; isOwn: boolean }) {
   const minute = useMinute();
 
   const entries = useMemo(() => history?.entries ?? [], [history]);
-  const ids = useMemo(() => [...new Set(entries.map((entry) => entry.model))], [entries]);
+  const others = useMemo(() => history?.others ?? [], [history]);
+  const ids = useMemo(
+    () => [...entries, ...others].map((entry) => entry.model).filter((model) => model !== null),
+    [entries, others],
+  );
   const models = useModels(ids);
   const rows = useMemo(
     () => entries.map((entry) => toRow(entry, models(entry.model), minute, said, language)),
@@ -210,11 +215,7 @@ function Requests({ account, isOwn }: { account: Address; isOwn: boolean }) {
               <Button
                 icon="download"
                 onClick={() =>
-                  download(
-                    `sibyl-history-${account.slice(0, 8)}-${new Date().toISOString().slice(0, 10)}.csv`,
-                    "text/csv;charset=utf-8",
-                    rowsToCsv(shown),
-                  )
+                  download(nameOf("history", account), "text/csv;charset=utf-8", rowsToCsv(shown))
                 }
               >
                 {said.csv}
@@ -244,6 +245,7 @@ function Requests({ account, isOwn }: { account: Address; isOwn: boolean }) {
           </Panel>
         </>
       )}
+      <Others account={account} entries={others} models={models} />
     </>
   );
 }
@@ -463,14 +465,6 @@ function useMinute(): number {
 function everyTenSeconds(tell: () => void): () => void {
   const timer = setInterval(tell, 10_000);
   return () => clearInterval(timer);
-}
-
-/** An amount of a currency that may not be known yet. */
-function Sum({ value, token, freeWord = false }: { value: bigint; token: Token | null; freeWord?: boolean }) {
-  const said = useWords().history;
-  const { language } = useLanguage();
-  if (token) return <Money value={value} symbol={token.symbol} decimals={token.decimals} freeWord={freeWord} />;
-  return <span className="money">{said.parts(value.toLocaleString(language))}</span>;
 }
 
 function Loading() {

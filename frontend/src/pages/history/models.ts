@@ -20,7 +20,7 @@ export interface ModelFacts {
 }
 
 /** What has come of each; the same array while the same has come. */
-function dataOf<T>(results: readonly { data: T | undefined }[]): (T | undefined)[] {
+export function dataOf<T>(results: readonly { data: T | undefined }[]): (T | undefined)[] {
   return results.map(({ data }) => data);
 }
 

@@ -1,5 +1,6 @@
 import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
+import { zeroAddress } from "viem";
 import { describe, expect, it } from "vitest";
 
 import { FakeChain, ME, OTHER } from "../../chain/chain-double";
@@ -95,6 +96,22 @@ describe("given a connected account", () => {
     chain.down = false;
     await person.click(again);
     await waitFor(async () => expect(await rows()).toHaveLength(3));
+  });
+
+  it("when it did other things at the contract, then they stand apart, and no total counts them", async () => {
+    const chain = chainOfThree();
+    chain.emit(9, "Deposited", { token: zeroAddress, account: ME, amount: 3n * 10n ** 15n });
+    chain.emit(10, "ModelPublished", { modelId: 1n, payout: ME, token: zeroAddress, price: 1n, manifestCid: "0x12" });
+    chain.emit(11, "Withdrawn", { token: zeroAddress, account: ME, to: OTHER, amount: 10n ** 15n });
+    await show(<HistoryPage />, { api, chain, account: ME });
+    const table = await screen.findByRole("table");
+    await waitFor(() => expect(table.textContent).toContain("Published mnist-cnn"));
+    const lines = within(table).getAllByRole("row").map((one) => one.textContent);
+    expect(lines).toHaveLength(4);
+    expect(lines[1]).toMatch(/Withdrawn from the balance.*0x.*00A2.*0\.001\sETH.*block 11/);
+    expect(lines[3]).toMatch(/Paid into the balance.*0\.003\sETH.*block 9/);
+    expect(screen.getByText("Paid").nextSibling?.textContent).toMatch(/^0\.0003\sETH$/);
+    expect(screen.getByRole("button", { name: "CSV of other transactions" })).toBeTruthy();
   });
 
   it("when it has a balance at the contract, then it can be withdrawn", async () => {

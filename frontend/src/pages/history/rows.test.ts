@@ -6,7 +6,7 @@ import { en } from "../../words/history";
 import { answerText } from "./answer";
 import { toCsv } from "./csv";
 import type { ModelFacts } from "./models";
-import { filtered, rowsToCsv, sums, toRow } from "./rows";
+import { filtered, othersToCsv, rowsToCsv, sums, toRow } from "./rows";
 
 const ETHER = { address: zeroAddress, symbol: "ETH", decimals: 18 };
 const GLM = { address: "0x00000000000000000000000000000000000000aa", symbol: "GLM", decimals: 6 } as const;
@@ -111,6 +111,20 @@ describe("given rows of a history", () => {
     expect(lines[1]).toContain(",0.1,0,ETH,");
     expect(lines[4]).toContain(",2.5,2.5,GLM,");
   });
+});
+
+it("given other transactions, when they are written as CSV, then each has its kind, its exact amount and its receiver", () => {
+  const { block, logIndex, transaction, at } = entry(9);
+  const at9 = { block, logIndex, transaction, at };
+  const csv = othersToCsv([
+    { what: "", token: GLM, entry: { ...at9, kind: "withdrawn", token: GLM.address, model: null, amount: 2_500_000n, to: GLM.address } },
+    { what: "", token: null, entry: { ...at9, kind: "earned", token: null, model: 3, amount: 7n, to: null } },
+    { what: "", token: ETHER, entry: { ...at9, kind: "published", token: zeroAddress, model: 3, amount: 0n, to: null } },
+  ]);
+  const lines = csv.split("\r\n");
+  expect(lines[1]).toMatch(new RegExp(`^withdrawn,1970-.*,9,0xaa.*,,2.5,GLM,${GLM.address}$`));
+  expect(lines[2]).toMatch(/^earned,.*,3,7,smallest parts,$/);
+  expect(lines[3]).toMatch(/^published,.*,3,,,$/);
 });
 
 describe("given fields that are awkward in CSV", () => {

@@ -1,6 +1,6 @@
 import { formatUnits } from "viem";
 
-import type { HistoryEntry } from "../../chain/history";
+import type { HistoryEntry, OtherEntry } from "../../chain/history";
 import type { Language, Words } from "../../words";
 import { answerText } from "./answer";
 import { toCsv } from "./csv";
@@ -124,4 +124,36 @@ export function rowsToCsv(rows: readonly Row[]): string {
     entry.settledTransaction ?? "",
   ]);
   return toCsv([COLUMNS, ...lines]);
+}
+
+/** A transaction beside the requests, as the page shows it. */
+export interface Other {
+  entry: OtherEntry;
+  what: string;
+  token: Token | null;
+}
+
+const OTHER_COLUMNS = ["kind", "at", "block", "transaction", "model", "amount", "currency", "to"];
+
+/** Other transactions for a spreadsheet, with amounts as those of requests. */
+export function othersToCsv(others: readonly Other[]): string {
+  const lines = others.map(({ entry, token }) => {
+    const moved = entry.kind !== "published";
+    return [
+      entry.kind,
+      entry.at === null ? "" : new Date(entry.at * 1000).toISOString(),
+      String(entry.block),
+      entry.transaction,
+      entry.model === null ? "" : String(entry.model),
+      moved ? formatUnits(entry.amount, token?.decimals ?? 0) : "",
+      moved ? (token?.symbol ?? "smallest parts") : "",
+      entry.to ?? "",
+    ];
+  });
+  return toCsv([OTHER_COLUMNS, ...lines]);
+}
+
+/** Name of a file about an account. */
+export function nameOf(what: string, account: string): string {
+  return `sibyl-${what}-${account.slice(0, 8)}-${new Date().toISOString().slice(0, 10)}.csv`;
 }
