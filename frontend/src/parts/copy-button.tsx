@@ -33,7 +33,7 @@ export function CopyButton({ value, what }: { value: string; what: string }) {
 }
 
 /** True when the text is in the clipboard; pages without a secure origin have only the old way. */
-async function copy(value: string): Promise<boolean> {
+export async function copy(value: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(value);
     return true;

@@ -1,5 +1,5 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { act, render, screen, waitFor, within } from "@testing-library/react";
+import { act, fireEvent, render, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
@@ -257,6 +257,24 @@ describe("the request page", () => {
     await screen.findByText(/The API does not answer/);
     expect(await answer().findByText("Class 7")).toBeTruthy();
     expect(answer().getByText(/the result is not to be had now/)).toBeTruthy();
+  });
+
+  it("given a page without a secure origin, when it is shared, then its link is copied the old way and that is said", async () => {
+    const typed: string[] = [];
+    Object.assign(document, { execCommand: () => typed.push(document.querySelector("textarea")?.value ?? "") > 0 });
+    stub.chain = chainOf("Pending");
+    open();
+    tell(viewOf("seen"));
+    vi.useFakeTimers();
+    fireEvent.click(screen.getByRole("button", { name: "Share this page" }));
+    await act(() => vi.advanceTimersByTimeAsync(10));
+    expect(typed).toEqual([location.href]);
+    const said = () => screen.queryAllByRole("status").some(({ textContent }) => textContent === "Link copied");
+    expect(said()).toBe(true);
+    await act(() => vi.advanceTimersByTimeAsync(3_000));
+    expect(said()).toBe(false);
+    expect(screen.getByRole("button", { name: "Share this page" })).toBeTruthy();
+    vi.useRealTimers();
   });
 
   it("given an id that nobody knows, when it is opened, then the page says what to do", async () => {

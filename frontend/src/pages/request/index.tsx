@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useEffect, useState } from "react";
 
 import { isServedByApi, rpcUrl, useConfig } from "../../api/config";
 import type { Hex } from "../../api/types";
 import { Button } from "../../parts/button";
+import { copy } from "../../parts/copy-button";
 import { Empty } from "../../parts/empty";
 import { ErrorNote, StaleNote } from "../../parts/error-note";
 import { Hash } from "../../parts/hash";
@@ -29,6 +30,8 @@ import { Viewer } from "./viewer";
 
 import "./request.css";
 
+const SHARED_MS = 3_000;
+
 /** One request, from its id alone: what became of it, what was answered, and whether that can be believed. */
 export default function RequestPage({ id }: { id: string }) {
   const watching = useRequest(id);
@@ -44,17 +47,17 @@ export default function RequestPage({ id }: { id: string }) {
 function Heading({ id, facts }: { id: string; facts: Facts | null }) {
   const words = useWords().request;
   const [shared, setShared] = useState(false);
+  useEffect(() => {
+    if (!shared) return;
+    const timer = setTimeout(() => setShared(false), SHARED_MS);
+    return () => clearTimeout(timer);
+  }, [shared]);
   async function share() {
     const url = location.href;
-    try {
-      if (typeof navigator.share === "function" && matchMedia("(pointer: coarse)").matches) await navigator.share({ url });
-      else {
-        await navigator.clipboard.writeText(url);
-        setShared(true);
-      }
-    } catch {
-      // Declined, or there is no clipboard here: the address bar has the link.
-    }
+    const touched = typeof navigator.share === "function" && matchMedia("(pointer: coarse)").matches;
+    // Declining to share is no fault.
+    if (touched) await navigator.share({ url }).catch(() => undefined);
+    else setShared(await copy(url));
   }
   return (
     <header className="request-head">
@@ -65,6 +68,7 @@ function Heading({ id, facts }: { id: string; facts: Facts | null }) {
         <Button small kind="plain" icon={shared ? "check" : "share"} onClick={() => void share()}>
           {shared ? words.shared : words.share}
         </Button>
+        <LiveRegion>{shared ? words.shared : ""}</LiveRegion>
       </span>
     </header>
   );

@@ -12,6 +12,7 @@ import type { ResultDocument } from "../../content/document";
 import { plain } from "../../content/plain";
 import { type Language, useLanguage, useWords } from "../../words";
 import { duration } from "../../words/format";
+import { linkOf } from "../history/links";
 import type { Facts } from "./facts";
 
 /** Where an answer comes from: model, weights, provider, transactions, CIDs. */
@@ -30,8 +31,7 @@ export function Provenance({
   const { language } = useLanguage();
   const { config, api } = useConfig();
   const content = (cid: string) => api.content(cid);
-  const transaction = (hash: string) =>
-    config.explorer_url ? { href: `${config.explorer_url.replace(/\/$/, "")}/tx/${hash}` } : {};
+  const transaction = (hash: string) => linkOf(config.explorer_url, hash);
   const name = plain(document?.model.name ?? (facts.modelName || (model?.name ?? "")), 80);
   const manifest = document?.model.manifest ?? model?.manifest_cid ?? "";
   const weights = document?.model.weightsSha256 ?? model?.weights_sha256 ?? "";

@@ -2,7 +2,8 @@ import { type PointerEvent, type ReactNode, useCallback, useEffect, useLayoutEff
 
 import { Button } from "../../parts/button";
 import { Icon } from "../../parts/icon";
-import { useWords } from "../../words";
+import { useLanguage, useWords } from "../../words";
+import { percent } from "../../words/format";
 
 import "./viewer.css";
 
@@ -47,6 +48,7 @@ export function Viewer({
   missing: ReactNode;
 }) {
   const words = useWords().request;
+  const { language } = useLanguage();
   const [view, setView] = useState<View>("overlay");
   const [natural, setNatural] = useState<Size | null>(null);
   const [undrawable, setUndrawable] = useState(false);
@@ -179,7 +181,7 @@ export function Viewer({
             <Button small aria-label={words.zoomOut} onClick={() => zoom(now / STEP)}>
               −
             </Button>
-            <span className="small viewer-scale">{`${Math.round(now * 100)} %`}</span>
+            <span className="small viewer-scale">{percent(now, language, 0)}</span>
             <Button small aria-label={words.zoomIn} onClick={() => zoom(now * STEP)}>
               +
             </Button>
