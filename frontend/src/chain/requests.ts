@@ -102,6 +102,13 @@ export async function verifyResult(
   return decodeFunctionResult({ ...call, data: await ethCall(client, place, data) });
 }
 
+/** The manifest CID that the registry has for a model; it never changes. Null where it is of no known form. */
+export async function manifestOf(client: Reader, place: Place, model: number): Promise<string | null> {
+  const call = { abi: coordinatorAbi, functionName: "modelOf" } as const;
+  const data = encodeFunctionData({ ...call, args: [BigInt(model)] });
+  return cidText(decodeFunctionResult({ ...call, data: await ethCall(client, place, data) }).manifestCid);
+}
+
 /** Where the contract says that a request stands. */
 export async function statusOf(client: Reader, place: Place, id: Hash): Promise<ChainStatus> {
   const call = { abi: coordinatorAbi, functionName: "requestOf" } as const;

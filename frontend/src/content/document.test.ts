@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { decodeAnswer } from "./answer";
-import { agrees, BadDocument, readResult } from "./document";
+import { agrees, BadDocument, isLabelledBy, readResult } from "./document";
 import { bytesOf, golden } from "./golden";
 
 type Json = Record<string, never>;
@@ -87,4 +87,14 @@ describe("result documents", () => {
   it.each(["", "[]", "null", "{", "<html>"])("given %j, when it is read, then it is refused", (text) => {
     expect(() => readResult(bytesOf(text))).toThrow(BadDocument);
   });
+});
+
+it("given a checked document, when a class is called otherwise than the manifest calls it, then it is not by that manifest", () => {
+  const labels: string[] = [];
+  const document = readResult(bytesOf(golden.documents.classification.text));
+  const named = document.kind === "classification" ? document.labels : [];
+  for (const { index, label } of named) labels[index] = label;
+  expect(isLabelledBy(document, labels)).toBe(true);
+  expect(isLabelledBy(document, labels.toSpliced(7, 1, "eight"))).toBe(false);
+  expect(isLabelledBy(document, [])).toBe(false);
 });

@@ -134,6 +134,12 @@ export function agrees(document: ResultDocument, answer: Answer, request: { id: 
   );
 }
 
+/** Whether each class is called as the model's manifest calls it. */
+export function isLabelledBy(document: ResultDocument, labels: readonly unknown[]): boolean {
+  const named = document.kind === "classification" ? document.labels : document.segments;
+  return named.every(({ index, label }) => labels[index] === label);
+}
+
 function sameClasses({ labels }: ClassificationResult, { entries }: ClassificationAnswer): boolean {
   return (
     labels.length >= entries.length &&

@@ -113,6 +113,7 @@ export const en = {
     api: "Not verified: this is the API's word only",
     wrong: "Not verified: the bytes do not hash to the CID on the chain",
     disagrees: "Not verified: the result and the answer on the chain do not match",
+    otherModel: "Not verified: the result is not of the model that was asked",
     malformed: "Not verified: the result is not in a form that can be trusted",
     unavailable: "Not verified: the result is not to be had now",
     refuted: "Not verified: the contract does not vouch for what the API says",
@@ -134,6 +135,8 @@ export const en = {
     endpointsHow: "Compare the network in your wallet with this page's. If it is the same, one of the two does not tell the truth.",
     walletLags: (endpoint: string) => `Only ${endpoint} has it so far. Your wallet's endpoint is asked again.`,
     disagrees: "The document is whole, but says something else than the answer on the chain. Nothing of it is shown. Tell the operator.",
+    otherModel:
+      "It names another manifest than the registry on the chain, or calls a class otherwise than the model's manifest does. Nothing of it is shown. Tell the operator.",
     malformed: "Nothing of it is shown. The answer on the chain stands.",
     nowhere: "The API does not tell of it, and the chain's endpoint keeps no events. The answer stays on the chain.",
     unasked: "Whether the contract holds what the API says is not known yet. It is asked again.",
@@ -307,6 +310,7 @@ export const de: typeof en = {
     api: "Nicht geprüft: Das sagt allein die API",
     wrong: "Nicht geprüft: Die Bytes ergeben nicht die CID auf der Chain",
     disagrees: "Nicht geprüft: Ergebnis und Antwort auf der Chain stimmen nicht überein",
+    otherModel: "Nicht geprüft: Das Ergebnis ist nicht von dem Modell, das gefragt war",
     malformed: "Nicht geprüft: Das Ergebnis hat keine Form, der zu trauen ist",
     unavailable: "Nicht geprüft: Das Ergebnis ist jetzt nicht zu haben",
     refuted: "Nicht geprüft: Der Vertrag bestätigt nicht, was die API sagt",
@@ -328,6 +332,8 @@ export const de: typeof en = {
     endpointsHow: "Vergleiche das Netz deiner Wallet mit dem dieser Seite. Ist es dasselbe, sagt einer von beiden nicht die Wahrheit.",
     walletLags: (endpoint) => `Bisher hat sie nur ${endpoint}. Der Endpunkt deiner Wallet wird wieder gefragt.`,
     disagrees: "Das Dokument ist ganz, sagt aber etwas anderes als die Antwort auf der Chain. Nichts davon wird gezeigt. Sag es dem Betreiber.",
+    otherModel:
+      "Es nennt ein anderes Manifest als das Register auf der Chain, oder eine Klasse anders als das Manifest des Modells. Nichts davon wird gezeigt. Sag es dem Betreiber.",
     malformed: "Nichts davon wird gezeigt. Die Antwort auf der Chain gilt.",
     nowhere: "Die API sagt nichts von ihr, und der Endpunkt der Chain hält keine Ereignisse. Die Antwort bleibt auf der Chain.",
     unasked: "Ob der Vertrag hält, was die API sagt, ist noch nicht bekannt. Er wird wieder gefragt.",

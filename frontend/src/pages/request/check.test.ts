@@ -1,12 +1,14 @@
-import { pad } from "viem";
+import { encodeFunctionResult, pad, zeroAddress } from "viem";
 import { describe, expect, it } from "vitest";
 
+import { coordinatorAbi } from "../../chain/abi";
 import type { Reader } from "../../chain/logs";
-import type { Bytes } from "../../content/cid";
+import { type Bytes, cidOfBytes, sha256 } from "../../content/cid";
+import { readResult } from "../../content/document";
 import { bytesOf, golden } from "../../content/golden";
 import { type Source, Unavailable } from "../../content/verify";
-import { answerOf, check, type Claim, claimOf } from "./check";
-import { chainOf, ID, viewOf } from "./fixtures";
+import { answerOf, check, type Claim, claimOf, ofModel } from "./check";
+import { chainOf, hexOf, ID, viewOf } from "./fixtures";
 
 const place = { chain_id: 1, coordinator: `0x${"c0".repeat(20)}`, start_block: 1 };
 const vouches = (word: boolean): Reader => ({ request: () => Promise.resolve(pad(word ? "0x01" : "0x00", { size: 32 })) });
@@ -84,5 +86,40 @@ describe("whether a result can be believed", () => {
     const strange = { ...claim, answer: "0x09" as const };
     expect((await check(ID, strange, [sends("a", bytesOf(text))])).kind).toBe("malformed");
     expect(answerOf(strange)).toBeNull();
+  });
+});
+
+describe("whether a result is of the model that was asked", () => {
+  const digits = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+
+  /** A result by a manifest with these labels, held to a registry that has it. */
+  async function held(labels: string[], isThere = true) {
+    const bytes = bytesOf(JSON.stringify({ labels }));
+    const manifest = cidOfBytes(Uint8Array.from([1, 0x55, 0x12, 0x20, ...(await sha256(bytes))])).text;
+    const read = readResult(bytesOf(text));
+    const document = { ...read, model: { ...read.model, manifest } };
+    const nobody = { publisher: zeroAddress, payout: zeroAddress, token: zeroAddress, active: true };
+    const model = { ...nobody, price: 1n, publisherShare: 1n, manifestCid: hexOf(manifest) };
+    const registry: Reader = {
+      request: () => Promise.resolve(encodeFunctionResult({ abi: coordinatorAbi, functionName: "modelOf", result: model })),
+    };
+    const sources = isThere ? [sends("a", bytes)] : [];
+    const checked = { kind: "document", document, bytes, liars: [] } as const;
+    return (await ofModel(checked, 1, registry, place, sources, new AbortController().signal)).kind;
+  }
+
+  it("given its manifest, when each class is called as there, then it is, and otherwise not", async () => {
+    expect(await held(digits)).toBe("document");
+    expect(await held(digits.toSpliced(7, 1, "eight"))).toBe("other-model");
+  });
+
+  it("given a manifest that nobody delivers, when a result is held to the registry, then its CID alone decides", async () => {
+    expect(await held([], false)).toBe("document");
+  });
+
+  it("given a registry that does not answer, when a result is held to it, then it is not called checked", async () => {
+    const checked = { kind: "document", document: readResult(bytesOf(text)), bytes: bytesOf(text), liars: [] } as const;
+    const held = await ofModel(checked, 1, silent, place, [], new AbortController().signal);
+    expect(held.kind).toBe("unavailable");
   });
 });

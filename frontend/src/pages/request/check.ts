@@ -2,13 +2,16 @@
 import { bytesToHex, type Hash, type Hex } from "viem";
 
 import type { RequestView } from "../../api/types";
-import { type ChainRequest, verifyResult } from "../../chain/requests";
+import { type ChainRequest, manifestOf, verifyResult } from "../../chain/requests";
 import type { Place, Reader } from "../../chain/logs";
 import { type Answer, decodeAnswer, NotAnAnswer } from "../../content/answer";
 import { type Bytes, parseCid } from "../../content/cid";
-import { agrees, BadDocument, readResult, RESULT_LIMIT, type ResultDocument } from "../../content/document";
+import { agrees, BadDocument, isLabelledBy, readResult, RESULT_LIMIT, type ResultDocument } from "../../content/document";
 import { Malformed } from "../../content/unixfs";
 import { fetchVerified, type Source, TooLarge, WrongBytes } from "../../content/verify";
+
+const MANIFEST_LIMIT = 256 * 1024;
+const MANIFEST_MS = 5_000;
 
 /** Which result a request has, and who says so. */
 export interface Claim {
@@ -64,7 +67,9 @@ export type Checked =
   | { readonly kind: "wrong-bytes"; readonly liars: readonly string[] }
   | { readonly kind: "unavailable"; readonly why: string }
   | { readonly kind: "malformed"; readonly why: string }
-  | { readonly kind: "disagrees" };
+  | { readonly kind: "disagrees" }
+  /** It names another model than the registry has, or a class otherwise than the model's manifest. */
+  | { readonly kind: "other-model" };
 
 /** Fetch the result, hash every block of it here, read it and hold it to the answer. Throws only for an abort. */
 export async function check(
@@ -89,6 +94,41 @@ export async function check(
     if ([BadDocument, Malformed, TooLarge, NotAnAnswer].some((kind) => error instanceof kind))
       return { kind: "malformed", why };
     return { kind: "unavailable", why };
+  }
+}
+
+/** Hold what was checked to the model that was asked, as the registry on the chain has it. Throws only for an abort. */
+export async function ofModel(
+  checked: Checked,
+  model: number | null,
+  client: Reader,
+  place: Place,
+  sources: readonly Source[],
+  signal: AbortSignal,
+): Promise<Checked> {
+  if (checked.kind !== "document" || model === null) return checked;
+  let registered: string | null;
+  try {
+    registered = await manifestOf(client, place, model);
+  } catch (error) {
+    signal.throwIfAborted();
+    return { kind: "unavailable", why: error instanceof Error ? error.message : String(error) };
+  }
+  if (checked.document.model.manifest !== registered) return { kind: "other-model" };
+  const labels = await labelsOf(registered, sources, signal);
+  return labels === null || isLabelledBy(checked.document, labels) ? checked : { kind: "other-model" };
+}
+
+/** The labels of a manifest; null where it is not to be had soon. */
+async function labelsOf(manifest: string, sources: readonly Source[], signal: AbortSignal): Promise<unknown[] | null> {
+  const soon = AbortSignal.any([signal, AbortSignal.timeout(MANIFEST_MS)]);
+  try {
+    const bytes = await fetchVerified(parseCid(manifest), sources, MANIFEST_LIMIT, { signal: soon });
+    const { labels } = JSON.parse(new TextDecoder().decode(bytes)) as { labels?: unknown };
+    return Array.isArray(labels) ? labels : null;
+  } catch {
+    signal.throwIfAborted();
+    return null;
   }
 }
 

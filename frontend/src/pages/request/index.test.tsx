@@ -8,13 +8,14 @@ import { type Configured, ConfigProvider } from "../../api/config";
 import type { Watcher } from "../../api/events";
 import type { Config, RequestView } from "../../api/types";
 import type { TransactionState } from "../../chain/actions";
+import { coordinatorAbi } from "../../chain/abi";
 import type { ChainRequest } from "../../chain/requests";
-import type { TransactionReceipt } from "viem";
+import { encodeFunctionResult, getAbiItem, toFunctionSelector, type TransactionReceipt, zeroAddress } from "viem";
 
 import { NoRpc } from "../../chain/wagmi";
 import { bytesOf, golden } from "../../content/golden";
 import { WordsProvider } from "../../words";
-import { AT, chainOf, ID, type Kind, viewOf } from "./fixtures";
+import { AT, chainOf, hexOf, ID, type Kind, viewOf } from "./fixtures";
 import RequestPage from ".";
 
 const stub = vi.hoisted(() => ({
@@ -25,7 +26,7 @@ const stub = vi.hoisted(() => ({
   wallet: null as ((method: string) => Promise<unknown>) | null,
   run: vi.fn(() => Promise.resolve(null)),
   /** What the chain's endpoint answers to a call. */
-  contract: (): Promise<string> => Promise.reject(new Error("not asked here")),
+  contract: null as ((call: Reading) => Promise<string>) | null,
   /** How far the transaction is. */
   state: null as TransactionState | null,
   wrong: false,
@@ -39,7 +40,7 @@ vi.mock("../../api/events", () => ({
     return () => undefined;
   },
 }));
-vi.mock("../../chain/client", () => ({ publicClient: () => ({ request: () => stub.contract() }) }));
+vi.mock("../../chain/client", () => ({ publicClient: () => ({ request: (call: Reading) => stub.contract?.(call) }) }));
 vi.mock("../../chain/requests", async (original) => ({
   ...(await original<typeof import("../../chain/requests")>()),
   readRequest: () => (stub.chain instanceof Error ? Promise.reject(stub.chain) : Promise.resolve(stub.chain)),
@@ -72,6 +73,31 @@ vi.mock("wagmi", async (original) => ({
     }),
   }),
 }));
+
+interface Reading {
+  method: string;
+  params?: unknown;
+}
+
+const MANIFEST = "bafkreiafwov7ev42l23gia6npc7fk76ymbrtuh7cca6hmqqdbxx6gldfp4";
+
+/** A registry in which every model has this manifest. */
+function registry(manifest: string): Promise<string> {
+  const nobody = zeroAddress;
+  const result = { publisher: nobody, payout: nobody, token: nobody, active: true, price: 1n, publisherShare: 1n };
+  return Promise.resolve(
+    encodeFunctionResult({
+      abi: coordinatorAbi,
+      functionName: "modelOf",
+      result: { ...result, manifestCid: hexOf(manifest) },
+    }),
+  );
+}
+
+function isAboutModel({ params }: Reading): boolean {
+  const [{ data }] = params as [{ data: string }];
+  return data.startsWith(toFunctionSelector(getAbiItem({ abi: coordinatorAbi, name: "modelOf" })));
+}
 
 const config: Config = {
   name: "sibyl",
@@ -107,6 +133,7 @@ beforeEach(() => {
   });
   stub.chain = null;
   stub.account = undefined;
+  stub.contract = () => registry(MANIFEST);
   stub.wallet = null;
   stub.state = null;
   stub.wrong = false;
@@ -160,6 +187,16 @@ describe("the request page", () => {
     expect(document.body.textContent).not.toContain("eight");
     expect(answer().getByText("Class 7")).toBeTruthy();
     expect(screen.queryByRole("button", { name: "Result JSON" })).toBeNull();
+  });
+
+  it("given a document that names another manifest than the registry, when it is read, then nothing of it is shown", async () => {
+    stub.contract = () => registry(golden.imageCid);
+    stub.chain = chainOf("Fulfilled");
+    open();
+    tell(viewOf("fulfilled"));
+    await answer().findByText("Not verified: the result is not of the model that was asked");
+    expect(document.body.textContent).not.toContain("seven");
+    expect(answer().getByText("Class 7")).toBeTruthy();
   });
 
   it.each([
@@ -365,7 +402,8 @@ describe("the request page", () => {
   it("given a contract that cannot be asked at once, when it can be, then the answer is checked after all", async () => {
     stub.chain = chainOf("Fulfilled", "classification", { settling: null });
     let asked = 0;
-    stub.contract = () => {
+    stub.contract = (call) => {
+      if (isAboutModel(call)) return registry(MANIFEST);
       asked += 1;
       return asked === 1 ? Promise.reject(new Error("busy")) : Promise.resolve(bit(true));
     };

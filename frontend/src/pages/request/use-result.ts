@@ -8,7 +8,7 @@ import type { Reader } from "../../chain/logs";
 import { identity } from "../../chain/wagmi";
 import { type Bytes, parseCid } from "../../content/cid";
 import { fetchVerified, type Source, WrongBytes } from "../../content/verify";
-import { check, type Checked, type Claim, claimOf } from "./check";
+import { check, type Checked, type Claim, claimOf, ofModel } from "./check";
 import { sourcesOf } from "./sources";
 import type { Watching } from "./use-request";
 import { useTestimony } from "./witness";
@@ -26,10 +26,11 @@ export interface Result {
 }
 
 /** The result of a request, as far as it has one and as far as it can be believed. */
-export function useResult(id: Hash, { view, chain, chainState, api: told, refresh }: Watching): Result {
+export function useResult(id: Hash, { facts, view, chain, chainState, api: told, refresh }: Watching): Result {
   const { config, api } = useConfig();
   const sources = useMemo(() => sourcesOf(api.base, config), [api.base, config]);
   const settled = chain?.settling;
+  const model = facts?.model ?? null;
   const claimed = useQuery({
     queryKey: [
       "claim",
@@ -50,10 +51,12 @@ export function useResult(id: Hash, { view, chain, chainState, api: told, refres
   });
   const claim = claimed.data?.kind === "claim" ? claimed.data.claim : null;
   const checking = useQuery({
-    queryKey: ["result", api.base, id, claim?.resultCid, claim?.answer, claim?.imageCid],
-    queryFn: ({ signal }) => {
+    queryKey: ["result", api.base, identity(config), id, model, claim],
+    queryFn: async ({ signal }) => {
       if (claim === null) throw new Error("there is no result yet");
-      return check(id, claim, sources, signal);
+      const checked = await check(id, claim, sources, signal);
+      if (claim.by === "api") return checked;
+      return ofModel(checked, model, publicClient(config), config, sources, signal);
     },
     enabled: claim !== null,
     retry: false,

@@ -43,6 +43,8 @@ export function judge(
       };
     case "disagrees":
       return { tone: "bad", title: notVerified.disagrees, text: why.disagrees };
+    case "other-model":
+      return { tone: "bad", title: notVerified.otherModel, text: why.otherModel };
     case "malformed":
       return { tone: "bad", title: notVerified.malformed, text: why.malformed, details: plain(checked.why) };
     case "unavailable":
