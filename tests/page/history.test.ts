@@ -25,7 +25,7 @@ describe("history", () => {
     await connect(page);
     const rows = page.locator(`a[href*="#/request/"]`);
     await expect.poll(() => rows.count(), { timeout: 15_000 }).toBeGreaterThanOrEqual(2);
-    const csv = (await saved(page, /CSV/)).toString();
+    const csv = (await saved(page, /^CSV$/)).toString();
     expect(csv).toContain(run.asked.digit.id);
     expect(csv).toContain(run.asked.scene.id);
 
