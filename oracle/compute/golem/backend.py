@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import yapapi
+from yapapi import events
 from yapapi.config import ApiConfig
 
 from oracle.compute.book import TaskBook
 from oracle.compute.golem.connection import allocation_refused, check_connection
 from oracle.compute.golem.desk import TICK, WorkersDesk
 from oracle.compute.golem.market import Market, SibylStrategy
+from oracle.compute.golem.offers import OwnOffers
 from oracle.compute.golem.payments import Paymaster
 from oracle.compute.golem.pool import AgreementWatch
 from oracle.compute.golem.scan import scan
@@ -79,6 +81,7 @@ class GolemBackend:
         self._paymaster = Paymaster(terms, ledger, self._market, clock=clock)
         self._desk = WorkersDesk(terms, ledger, self._market, self._paymaster, self._book)
         self._watch = AgreementWatch(terms, self._paymaster, clock=clock)
+        self._offers = OwnOffers()
         self._directory, self._allocation = directory, ""
         self._golem: yapapi.Golem | None = None
         self._services: list[asyncio.Task[None]] = []
@@ -106,9 +109,10 @@ class GolemBackend:
             subnet_tag=self._terms.subnet,
             payment_driver=self._terms.payment_driver,
             payment_network=self._terms.payment_network,
-            event_consumer=self._watch.on_event,
+            event_consumer=self._on_event,
             api_config=ApiConfig(app_key=self._terms.app_key, api_url=self._terms.api_url),
         )
+        self._offers.bind(golem._engine)
         try:
             await golem.start()
         except Exception as error:
@@ -128,6 +132,10 @@ class GolemBackend:
             asyncio.create_task(_kept(self._scan), name="golem market"),
             asyncio.create_task(_kept(self._watch.write), name="golem agreements"),
         ]
+
+    def _on_event(self, event: events.Event) -> None:
+        self._offers.on_event(event)
+        self._watch.on_event(event)
 
     async def close(self) -> None:
         """End workers and agreements and give the reserved money back; within half a minute."""

@@ -28,7 +28,14 @@ from oracle.devnet.golem.agreement import Activity, Agreement, Notebook
 from oracle.devnet.golem.exeunit import ExeUnit
 from oracle.devnet.golem.gsb import Bus, BusError
 from oracle.devnet.golem.images import ImageStore
-from oracle.devnet.golem.negotiation import Properties, Rejection, offer_constraints, offer_properties, respond
+from oracle.devnet.golem.negotiation import (
+    TASK_PACKAGE,
+    Properties,
+    Rejection,
+    offer_constraints,
+    offer_properties,
+    respond,
+)
 from oracle.devnet.golem.pricing import Terms, activity_cost, money, read_terms
 from oracle.devnet.golem.rest import Rest, RestRefused, now
 from oracle.devnet.golem.sandbox import Limits
@@ -178,7 +185,8 @@ class Provider:
             if isinstance(answer, Rejection):
                 _log.info("rejecting %s: %s", proposal["proposalId"], answer.message)
                 if not answer.final:
-                    self._postponed[str(proposal["issuerId"])] = proposal
+                    demand = f"{proposal['issuerId']} {proposal['properties'].get(TASK_PACKAGE)}"
+                    self._postponed[demand] = proposal
                 reason = {"message": answer.message, "golem.proposal.rejection.is-final": answer.final}
                 await self._rest.post(f"{path}/reject", reason)
             else:
