@@ -52,9 +52,9 @@ export function useModels(ids: readonly number[]): (id: number) => ModelFacts {
     () =>
       order.filter((id) => {
         const model = known.get(id);
-        return model ? toldToken(model, config) === null : !listed.isPending;
+        return model ? toldToken(model, config) === null : down || !listed.isPending;
       }),
-    [order, known, config, listed.isPending],
+    [order, known, config, down, listed.isPending],
   );
   const onChain = useQueries({
     queries: unknown.map((id) => tokenOfModel(client, config, id)),
